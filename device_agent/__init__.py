@@ -1,0 +1,1 @@
+"""The device agent: polls signed files, converges, rolls itself back."""

@@ -1,0 +1,158 @@
+"""What the agent's driver needs from the world. Every method may be called twice: a restart repeats it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from schemas.wire.descriptor import Artifact, Descriptor, Health
+from schemas.wire.manifest import Manifest
+from schemas.wire.shard import ShardEntry
+from schemas.wire.types import ComponentRef
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What the published tree says, verified. `fetched` is time.monotonic() less the HTTP Age.
+
+    `entry` None: no entry for this key. `manifest` None: no fleet, or its manifest is not there yet.
+    """
+
+    entry: ShardEntry | None
+    manifest: Manifest | None
+    timestamp_version: int
+    issued: datetime
+    fetched: float
+    clock_trusted: bool = True
+
+
+class Trust(Protocol):
+    """The only maker of Trusted and of trusted descriptors."""
+
+    def refresh(self) -> Trusted:
+        """Fetch and verify. Raises TransientError (network) or UpdateRejected (bad metadata)."""
+        ...
+
+    def descriptor(self, ref: ComponentRef) -> Descriptor:
+        """Return the release-signed descriptor whose digest is the manifest's. After refresh()."""
+        ...
+
+
+class ArtifactSource(Protocol):
+    def stream(self, artifact: Artifact) -> Iterator[bytes]:
+        """Yield the artifact's bytes as they are stored (compressed), resuming broken connections.
+
+        Whoever consumes it to the end may trust the bytes: the last step checks size and digest.
+        Raises TransientError when the network stays away, UpdateRejected on a wrong digest or size.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component of a deployment, with everything needed to install it."""
+
+    name: str
+    ref: ComponentRef
+    descriptor: Descriptor
+    artifact: Artifact
+
+
+class RebootNeed(StrEnum):
+    NO = "no"
+    MODULE = "module"  # the module reboots by itself (ArtifactReboot)
+    AGENT = "agent"  # the agent reboots (Automatic)
+
+
+class Installer(Protocol):
+    """Installs components of one kind: rootfs-ab, or an Update Module. In the driver's order.
+
+    Everything raises InstallFailed when it went wrong; download also passes on what its source
+    raises, and UpdateRejected before it has changed anything.
+    """
+
+    def download(self, component: Component, source: ArtifactSource) -> None:
+        """Take the artifact to where install() needs it. Again: from the start, overwriting."""
+        ...
+
+    def install(self, component: Component) -> None: ...
+
+    def reboot_need(self, component: Component) -> RebootNeed: ...
+
+    def activate(self, component: Component) -> None:
+        """The last act before the reboot: point the bootloader at it, or call ArtifactReboot."""
+        ...
+
+    def verify(self, component: Component) -> None:
+        """After the reboot: is what runs what was installed?"""
+        ...
+
+    def commit(self, component: Component) -> None:
+        """Keep it. Again: no effect."""
+        ...
+
+    def supports_rollback(self, component: Component) -> bool: ...
+
+    def rollback(self, component: Component) -> None:
+        """Undo install() or activate(). Again: no effect."""
+        ...
+
+    def verify_rollback(self, component: Component) -> None: ...
+
+    def failure(self, component: Component) -> None: ...
+
+    def cleanup(self, component: Component) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BootFacts:
+    """What the running system says about itself, as opposed to what the journal remembers.
+
+    `running` and `primary` are slot names (`a`, `b`); `trial` is the slot on trial, if any.
+    A device without slots reports running = primary = "".
+    """
+
+    boot_id: str
+    running: str
+    primary: str
+    trial: str | None
+
+
+class Bootloader(Protocol):
+    """Which slot starts. Facts are read from the bootloader, never from memory."""
+
+    def facts(self) -> BootFacts: ...
+
+    def activate(self, slot: str, *, tries: int) -> None:
+        """Start `slot` on trial from the next boot; the primary stays the fallback."""
+        ...
+
+    def commit(self) -> None:
+        """Make the running slot the primary. Again: no effect."""
+        ...
+
+    def cancel(self) -> None:
+        """Drop the trial, if any: the primary starts next. Again: no effect."""
+        ...
+
+
+class Machine(Protocol):
+    def reboot(self) -> None:
+        """Restart the machine. Does not return; raises InstallFailed if it lived on for too long."""
+        ...
+
+
+class HealthCheck(Protocol):
+    def run(self, health: Health) -> None:
+        """Return when all checks pass; raise InstallFailed when they have not within the time."""
+        ...
+
+
+class Clock(Protocol):
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
+
+
+Sleep = Callable[[float], None]

@@ -1,0 +1,1 @@
+"""What machines exchange: frozen dataclasses and one strict decoder. Standard library only."""
