@@ -9,7 +9,7 @@ class AgentError(Exception):
 
 
 class TransientError(AgentError):
-    """Try again later: the network, a busy disk, a 503. Nothing was changed, nothing was refused."""
+    """Try again later: the network, a busy disk, a 503. Nothing was changed or refused."""
 
 
 class UpdateRejected(AgentError):

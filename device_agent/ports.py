@@ -1,4 +1,4 @@
-"""What the agent's driver needs from the world. Every method may be called twice: a restart repeats it."""
+"""What the agent's driver needs from the world. Every method may be called twice."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from schemas.wire.types import ComponentRef
 class Trusted:
     """What the published tree says, verified. `fetched` is time.monotonic() less the HTTP Age.
 
-    `entry` None: no entry for this key. `manifest` None: no fleet, or its manifest is not there yet.
+    `entry` None: no entry for this key. `manifest` None: no fleet, or no manifest is there yet.
     """
 
     entry: ShardEntry | None
@@ -139,7 +139,7 @@ class Bootloader(Protocol):
 
 class Machine(Protocol):
     def reboot(self) -> None:
-        """Restart the machine. Does not return; raises InstallFailed if it lived on for too long."""
+        """Restart the machine. Does not return; raises InstallFailed if it lived on too long."""
         ...
 
 

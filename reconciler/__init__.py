@@ -1,1 +1,1 @@
-"""The reconciler: Git commits in, signed static files out; and the gateway that devices report to."""
+"""The reconciler: Git commits in, signed static files out; and the gateway for reports."""

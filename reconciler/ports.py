@@ -1,4 +1,4 @@
-"""What the reconciler needs from the world. Every method may be called twice: a restart repeats it."""
+"""What the reconciler needs from the world. Every method may be called twice."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -93,7 +93,7 @@ class Store(Protocol):
     def observed(
         self, now: datetime, timeouts: Mapping[str, tuple[timedelta, timedelta]]
     ) -> Observed:
-        """Return the aggregates. `timeouts` by rollout: (attemptTimeout, reportLost), for `overdue`."""
+        """Return the aggregates. `timeouts` by rollout: (attemptTimeout, reportLost)."""
         ...
 
     def learn(
@@ -110,7 +110,7 @@ class Store(Protocol):
         ...
 
     def restore(self, entries: Mapping[str, ShardEntry]) -> int:
-        """Re-create accepted devices from published entries after a loss; return how many were new."""
+        """Re-create accepted devices after a loss; return how many were new."""
         ...
 
     def record(self, fleet: str, decisions: Iterable[Decision]) -> None:

@@ -1,4 +1,4 @@
-"""A device's place in a rollout (docs/protocol.md section 2). Pure, and stable for ever: it is protocol."""
+"""A device's place in a rollout (docs/protocol.md section 2). Pure, and never to change."""
 
 import hashlib
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Stable names of refusals. They appear in reports, logs and documentation; never rename one."""
+    """Stable names of refusals, as reports, logs and documentation show them; never rename one."""
 
     AMBIGUOUS = "E_AMBIGUOUS"
     ANCHOR = "E_ANCHOR"
@@ -49,7 +49,7 @@ class Code(StrEnum):
 
 
 class Refusal(Exception):
-    """Input that must not be used. `where` is a path into the document, `remedy` says what to do."""
+    """Input that must not be used. `where` is a path into the document, `remedy` what to do."""
 
     def __init__(self, code: Code, what: str, *, where: str = "", remedy: str = "") -> None:
         self.code, self.what, self.where, self.remedy = code, what, where, remedy

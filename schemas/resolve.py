@@ -26,7 +26,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """What resolve() needs to know of a device. `failed` maps a set to its highest failed attempt."""
+    """What resolve() needs of a device. `failed` maps a set to its highest failed attempt."""
 
     running: Running | None
     failed: Mapping[str, int] = field(default_factory=dict)

@@ -72,7 +72,7 @@ class Selector:
 
 
 def parse_selector(text: str) -> Selector:
-    """Parse `text`. Raises Refusal (E_FORMAT) that points at the column and says what was expected."""
+    """Parse `text`. Raises Refusal (E_FORMAT): the column, and what was expected there."""
     if len(text) > MAX_LENGTH:
         raise Refusal(Code.LIMIT, f"selector is longer than {MAX_LENGTH} characters")
     tokens = _Tokens(text)
@@ -122,6 +122,10 @@ class _Tokens:
             raise self._error(
                 f"{token!r} where {symbol!r} was expected", self._items[self._at - 1][1]
             )
+
+    def _unexpected(self, token: str, wanted: str) -> Refusal:
+        column = self._items[self._at - 1][1]
+        return self._error(f"{token!r} where {wanted} was expected", column)
 
     def _error(self, what: str, column: int) -> Refusal:
         return Refusal(

@@ -1,4 +1,4 @@
-"""What one commit asks for, resolved: every reference followed, every default filled in. Pure data."""
+"""What one commit asks for: every reference followed, every default filled in. Pure data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -56,7 +56,7 @@ DEFAULT_POLICY = Policy(
 
 @dataclass(frozen=True, slots=True)
 class FleetIntent:
-    """One Fleet document with its references followed. `suspended`: why nothing new starts, or None."""
+    """One Fleet document, references followed. `suspended`: why nothing new starts, or None."""
 
     name: str
     selector: str
@@ -88,7 +88,7 @@ class Guards:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """The whole of one commit. `descriptors` and `withdrawn` are keyed by release id `name@version`."""
+    """The whole of one commit. `descriptors` and `withdrawn` are keyed by `name@version`."""
 
     commit: str
     project: str

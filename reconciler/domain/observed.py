@@ -1,4 +1,4 @@
-"""What is known of the devices: who is enrolled, what they run, how their attempts ended. Pure data."""
+"""What is known of the devices: who is enrolled, what they run, how it went. Pure data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,8 +32,8 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`seen` by key id. `counts` by rollout and stage are aggregates kept at ingest; their `admitted`
-    and `reachable` are left to the planner. `running` counts devices by fleet and set."""
+    """`seen` by key id. `counts` by rollout and stage are aggregates kept at ingest; their
+    `admitted` and `reachable` are left to the planner. `running` counts by fleet and set."""
 
     enrolled: tuple[EnrolledDevice, ...] = ()
     seen: Mapping[str, Seen] = field(default_factory=dict)

@@ -35,7 +35,7 @@ class AdmitRule:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """A budget by explicit lists: of a group in `only`, these orders; `unlimited` groups: everybody."""
+    """A budget by explicit lists: of groups in `only` these orders, of `unlimited` ones all."""
 
     by: str
     only: Mapping[str, tuple[Order, ...]]
@@ -84,7 +84,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`generation` rises with every change. `poll` and `fresh_for` are seconds; fresh_for null = for ever."""
+    """`generation` rises with each change. `poll`, `fresh_for` in seconds, null: for ever."""
 
     fleet: Name
     generation: Positive

@@ -1,4 +1,4 @@
-"""What a device says: reports (a signed body) and the request to be enrolled (docs/protocol.md 7)."""
+"""What a device says: signed reports, and the request to be enrolled (docs/protocol.md 7)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, with an id of its own: it is counted once however often it arrives."""
+    """One thing that happened, with an id of its own: counted once, however often it arrives."""
 
     id: EventId
     kind: EventKind
@@ -89,7 +89,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The JWS payload. `iat` and `exp` are seconds since the epoch; `seq` rises within a `journal`."""
+    """The JWS payload. `iat`, `exp`: seconds since the epoch; `seq` rises within a `journal`."""
 
     iss: KeyId
     aud: Literal["fleetcd-report"]
@@ -131,7 +131,7 @@ class EnrolReply:
 
 @dataclass(frozen=True, slots=True)
 class ReportReply:
-    """200. `resync` asks for a heartbeat with `last_outcome` at once (the gateway lost its memory)."""
+    """200. `resync` asks for a heartbeat with `last_outcome` at once: the gateway forgot."""
 
     ack: Count
     resync: bool = False

@@ -1,4 +1,4 @@
-"""`devices/<shard>.json`: which fleet a device key belongs to, with its labels, vars, pin and hold."""
+"""`devices/<shard>.json`: a device key's fleet, labels, vars, pin and hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

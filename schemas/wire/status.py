@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from schemas.wire.manifest import AdmitRule, Next, Stable
+from schemas.wire.manifest import AdmitRule, Stable
 from schemas.wire.types import Commit, ComponentSet, Count, Name, Positive, RolloutId, SetId
 
 STATUS_LIMIT = 512 * 1024  # bytes
@@ -37,9 +37,9 @@ FINAL = frozenset({Phase.ROLLED_BACK, Phase.COMPLETED, Phase.SUPERSEDED, Phase.A
 class StageCounts:
     """The devices that a stage admitted first, by how far their attempt is.
 
-    `admitted` eligible devices at the time of counting; `reachable` of these seen recently; `started`
-    an attempt; and of the started `ok`, `failed`, `neutral`, or `overdue` (silent past a timeout).
-    `running` are the started that are none of these. `failures` counts `failed` by failure class.
+    `admitted` eligible devices at the time of counting; `reachable` of these seen recently;
+    `started` an attempt; of the started, `ok`, `failed`, `neutral` or `overdue` (silent past a
+    timeout). `failures` counts `failed` by failure class.
     """
 
     admitted: Count = 0
@@ -90,7 +90,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A ledger entry: this set went wrong here and is not tried again until Git changes or a retry."""
+    """A ledger entry: this set went wrong here; not tried again until Git changes or a retry."""
 
     set: SetId
     release: str  # in words: "os=kiosk-os@1.5.0"
@@ -114,7 +114,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Flux's conditions: `type` Ready, Stalled, … with `status` True or False, a reason and a message."""
+    """One of Flux's conditions: `type` Ready, Stalled, … with a reason and a message."""
 
     type: str
     status: bool
@@ -144,20 +144,3 @@ class FleetStatus:
     type: Literal["fleetcd/status"] = "fleetcd/status"
     schema: Count = 1
     critical: tuple[str, ...] = field(default=())
-
-
-__all__ = [
-    "FINAL",
-    "MAX_DECISIONS",
-    "STATUS_LIMIT",
-    "AdmitRule",
-    "Condition",
-    "Decision",
-    "FleetStatus",
-    "Next",
-    "Opened",
-    "Phase",
-    "Refused",
-    "Rollout",
-    "StageCounts",
-]
