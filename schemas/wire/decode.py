@@ -121,9 +121,9 @@ def _refuse_newer(kind: type, value: dict[str, Any]) -> None:
             remedy="update the software that reads it",
         )
     critical = value.get("critical", [])
-    if not isinstance(critical, list):
+    if not isinstance(critical, list) or not all(isinstance(name, str) for name in critical):
         raise Refusal(Code.FORMAT, "`critical` is a list of field names")
-    unknown = sorted(str(name) for name in critical if name not in known)
+    unknown = sorted(set(critical) - known)
     if unknown:
         raise Refusal(
             Code.SCHEMA,

@@ -66,9 +66,8 @@ class Opened:
     size: Count  # eligible devices it admits, earlier stages included, when it was opened
     at: datetime
     counts: StageCounts = field(default_factory=StageCounts)
-    settled: datetime | None = (
-        None  # since when the gate's counts have been met; the soak starts here
-    )
+    # Since when the gate's counts have been met: the soak starts here.
+    settled: datetime | None = None
     passed: datetime | None = None
 
 
