@@ -1,4 +1,4 @@
-"""Durable files: once write() or remove() has returned, a power cut no longer changes the outcome."""
+"""Durable files: once write() or remove() returned, a power cut cannot undo it or half of it."""
 
 import os
 from contextlib import suppress
