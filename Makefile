@@ -1,0 +1,57 @@
+# `make demo` and `make test` each set up what they need on a fresh Debian or Ubuntu.
+SHELL := /bin/sh
+PY := .venv/bin/python
+BASE_PACKAGES := git zstd
+TEST_PACKAGES := $(BASE_PACKAGES) xz-utils
+
+.PHONY: help setup demo test test-ci check bench docs format schemas requirements clean
+
+help:
+	@echo "make demo     watch a Git commit roll out over a dozen devices, and a bad one being stopped"
+	@echo "make test     unit, property, golden, contract, power-cut and end-to-end tests (15 minutes at most)"
+	@echo "make test-ci  the longer ones: pairs of power cuts, every cut point"
+	@echo "make check    format, lint, types, import contracts, generated files"
+	@echo "make bench    measure; figures are explained in docs/performance.md"
+	@echo "make docs     write the generated parts of docs/ and schemas/"
+
+setup:
+	@.ci/setup $(BASE_PACKAGES)
+
+demo: setup
+	@.venv/bin/fleetcd demo $(DEMO)
+
+test:
+	@.ci/setup $(TEST_PACKAGES)
+	@$(PY) -m tests.budget 15 -m "not ci and not bench" $(ARGS)
+
+test-ci:
+	@.ci/setup $(TEST_PACKAGES)
+	@$(PY) -m tests.budget 40 -m "ci" $(ARGS)
+
+check: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PY) -m schemas.kinds.export --check
+
+bench: setup
+	$(PY) -m tests.bench $(ARGS)
+
+docs: setup
+	$(PY) -m schemas.kinds.export
+	$(PY) -m device_agent.core.diagram > docs/state-machine.md
+
+format: setup
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+# Pinned with hashes for every platform, without the address of any package index.
+requirements: setup
+	for extra in "agent:" "reconciler:--extra reconciler" "dev:--extra dev"; do \
+		.venv/bin/uv pip compile pyproject.toml $${extra#*:} --generate-hashes --universal --upgrade -q \
+			--no-header --no-annotate --no-emit-index-url -o requirements/$${extra%%:*}.txt; \
+	done
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
