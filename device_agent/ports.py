@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
+from device_agent.core.component import BootFacts as BootFacts
+from device_agent.core.component import Component as Component
+from device_agent.core.component import RebootNeed as RebootNeed
 from schemas.wire.descriptor import Artifact, Descriptor, Health
 from schemas.wire.manifest import Manifest
 from schemas.wire.shard import ShardEntry
@@ -49,22 +51,6 @@ class ArtifactSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One component of a deployment, with everything needed to install it."""
-
-    name: str
-    ref: ComponentRef
-    descriptor: Descriptor
-    artifact: Artifact
-
-
-class RebootNeed(StrEnum):
-    NO = "no"
-    MODULE = "module"  # the module reboots by itself (ArtifactReboot)
-    AGENT = "agent"  # the agent reboots (Automatic)
-
-
 class Installer(Protocol):
     """Installs components of one kind: rootfs-ab, or an Update Module. In the driver's order.
 
@@ -98,25 +84,15 @@ class Installer(Protocol):
         """Undo install() or activate(). Again: no effect."""
         ...
 
+    def rollback_reboot(self, component: Component) -> None:
+        """For a module that reboots by itself: ArtifactRollbackReboot. Again: as the first time."""
+        ...
+
     def verify_rollback(self, component: Component) -> None: ...
 
     def failure(self, component: Component) -> None: ...
 
     def cleanup(self, component: Component) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class BootFacts:
-    """What the running system says about itself, as opposed to what the journal remembers.
-
-    `running` and `primary` are slot names (`a`, `b`); `trial` is the slot on trial, if any.
-    A device without slots reports running = primary = "".
-    """
-
-    boot_id: str
-    running: str
-    primary: str
-    trial: str | None
 
 
 class Bootloader(Protocol):
