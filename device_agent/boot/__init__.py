@@ -1,0 +1,1 @@
+"""Which slot starts: bootloader adapters, and the file bootloader's own part (`firmware`)."""
