@@ -1,0 +1,157 @@
+"""What the tree holds: read back, verified, and kept as a value that changes are applied to."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from securesystemslib.signer import Key
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+
+from reconciler.adapters.dir_layout import Layout, read_limited
+from reconciler.adapters.tuf_roles import (
+    ASSIGNMENTS,
+    RELEASE_PREFIX,
+    RELEASES,
+    bin_roles,
+    read_own,
+    snapshot_versions,
+)
+from reconciler.errors import Misconfigured, Unavailable
+from schemas.canonical import sha256_hex
+
+MAX_ROOTS = 1024
+
+_RELEASE_ROLE = re.compile(r"releases(?:-[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRole:
+    """Metadata that others signed, with the bytes as they came."""
+
+    targets: Targets
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One state of the tree. Never changed: a change makes a new one of it.
+
+    `releases` by role name; `bins` by role name; `timestamp_raw` are the bytes on the disk,
+    by which a tree that another process moved is noticed.
+    """
+
+    targets: Targets
+    releases: Mapping[str, SignedRole]
+    assignments: Targets
+    bins: Mapping[str, Targets]
+    snapshot: Snapshot
+    timestamp: Timestamp
+    timestamp_raw: bytes
+
+    def digest_of(self, path: str, bin_role: str) -> str | None:
+        """Return the SHA-256 of the assigned document at `path`, or None."""
+        found = self.bins[bin_role].targets.get(path)
+        return found.hashes["sha256"] if found else None
+
+    @property
+    def assigned(self) -> Mapping[str, str]:
+        """Return the SHA-256 of every assigned document by target path."""
+        return {
+            path: target.hashes["sha256"]
+            for bin in self.bins.values()
+            for path, target in bin.targets.items()
+        }
+
+
+def load_published(layout: Layout, online: Key, timestamp: Key) -> Published:
+    """Return the tree in `layout` as its timestamp names it.
+
+    Raises Misconfigured when there is none, Unavailable when it is damaged or not ours.
+    """
+    raw = read_timestamp(layout)
+    stamp = read_own(Timestamp, raw, timestamp, str(layout.timestamp))
+    snapshot = _snapshot(layout, stamp, online)
+    versions = snapshot_versions(snapshot)
+    targets = _targets(layout, versions["targets"])
+
+    def own(role: str) -> Targets:
+        path = layout.metadata(role, versions[role])
+        return read_own(Targets, read_limited(path), online, str(path))
+
+    return Published(
+        targets=targets,
+        releases=_releases(layout, versions, targets),
+        assignments=own(ASSIGNMENTS),
+        bins={role: own(role) for role in bin_roles()},
+        snapshot=snapshot,
+        timestamp=stamp,
+        timestamp_raw=raw,
+    )
+
+
+def read_timestamp(layout: Layout) -> bytes:
+    try:
+        return read_limited(layout.timestamp)
+    except FileNotFoundError as error:
+        raise Misconfigured(
+            f"{layout.root} holds no published tree; make one with `fleetcd init`"
+        ) from error
+
+
+def _snapshot(layout: Layout, stamp: Timestamp, online: Key) -> Snapshot:
+    path = layout.metadata("snapshot", stamp.snapshot_meta.version)
+    data = read_limited(path)
+    if stamp.snapshot_meta.hashes != {"sha256": sha256_hex(data)}:
+        raise Unavailable(f"{path} is not the one that timestamp.json names; restore it")
+    return read_own(Snapshot, data, online, str(path))
+
+
+def _targets(layout: Layout, version: int) -> Targets:
+    root = _newest_root(layout)
+    path = layout.metadata("targets", version)
+    return verified(root, "targets", read_limited(path), str(path)).targets
+
+
+def _newest_root(layout: Layout) -> Root:
+    path = layout.metadata("root", 1)
+    for version in range(2, MAX_ROOTS):
+        newer = layout.metadata("root", version)
+        if not newer.is_file():
+            break
+        path = newer
+    try:
+        return Metadata[Root].from_bytes(read_limited(path)).signed
+    except RepositoryError as error:
+        raise Unavailable(f"{path} is damaged; restore it from a copy") from error
+
+
+def _releases(
+    layout: Layout, versions: Mapping[str, int], targets: Targets
+) -> Mapping[str, SignedRole]:
+    def load(role: str, parent: Targets) -> SignedRole:
+        path = layout.metadata(role, versions[role])
+        return verified(parent, role, read_limited(path), str(path))
+
+    top = load(RELEASES, targets)
+    roles = [role for role in versions if role.startswith(RELEASE_PREFIX)]
+    return {RELEASES: top} | {role: load(role, top.targets) for role in roles}
+
+
+def verified(parent: Root | Targets, role: str, data: bytes, where: str) -> SignedRole:
+    """Return the targets metadata in `data`, signed as `parent` demands of `role`.
+
+    Raises Unavailable. The caller knows whether a person must sign again.
+    """
+    try:
+        metadata = Metadata[Targets].from_bytes(data)
+        parent.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+    except (RepositoryError, ValueError) as error:
+        raise Unavailable(f"{where}: {error}") from error
+    if not isinstance(metadata.signed, Targets):
+        raise Unavailable(f"{where}: not targets metadata")
+    return SignedRole(metadata.signed, data)
+
+
+def is_release_role(role: str) -> bool:
+    return _RELEASE_ROLE.fullmatch(role) is not None
