@@ -1,6 +1,6 @@
 """What the agent's driver needs from the world. Every method may be called twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -132,3 +132,22 @@ class Clock(Protocol):
 
 
 Sleep = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world, as the driver sees it. Only app.py and tests build one.
+
+    `installer` finds one by the descriptor's word, or raises UpdateRejected (E_MODULE);
+    `attributes` are the device's facts; `new_id` makes event ids (32 hex digits).
+    """
+
+    trust: Trust
+    source: ArtifactSource
+    installer: Callable[[str], Installer]
+    bootloader: Bootloader
+    machine: Machine
+    health: HealthCheck
+    clock: Clock
+    attributes: Mapping[str, str]
+    new_id: Callable[[], str]

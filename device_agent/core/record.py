@@ -1,0 +1,221 @@
+"""The journal's record of the deployment at work, and what follows from it. Pure.
+
+docs/protocol.md section 9: fields are only ever added, with a default, since an older agent must be
+able to read the record after a rollback.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from device_agent.core.component import Component, RebootNeed
+from device_agent.core.states import FRESH_CHECK, UNDOING, Memory, Outcome, State
+from schemas.refusal import Code
+from schemas.resolve import Running
+from schemas.wire.report import Event, EventKind, FailureClass
+from schemas.wire.report import Outcome as Verdict
+from schemas.wire.types import ComponentSet, Count, Positive, RolloutId, SetId
+
+MAX_ENTRIES = 28  # more than any honest deployment enters, interruptions included: we are looping
+MAX_MESSAGE = 1000  # characters, of an event
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a deployment does not end well. The first one is kept: later ones follow from it."""
+
+    verdict: Verdict
+    failure: FailureClass | None
+    message: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One attempt at one set. `components` are what has to be installed, in the driver's order.
+
+    `begun` counts the components whose installation was begun, `entries` the states entered,
+    `tries` how often the present state was held because of trouble. `reboots` are the answers of
+    the installers. `stop_before` is a person's wish to be asked before that state.
+    """
+
+    set: SetId
+    content: ComponentSet
+    rollout: RolloutId | None
+    attempt: Positive
+    components: tuple[Component, ...]
+    slot: str | None
+    state: State
+    boot_id: str
+    stage: str | None = None
+    fresh_for: Positive | None = None
+    begun: Count = 0
+    entries: Count = 0
+    tries: Count = 0
+    reboots: Mapping[str, RebootNeed] = field(default_factory=dict)
+    problem: Problem | None = None
+    inconsistent: tuple[str, ...] = ()
+    waiting: str | None = None
+    stop_before: State | None = None
+
+    @property
+    def memory(self) -> Memory:
+        begun = self.stop_before is not self.state
+        return Memory(self.state, self.boot_id, self.slot, self.reboot, begun=begun)
+
+    @property
+    def reboot(self) -> RebootNeed:
+        needs = set(self.reboots.values())
+        strongest = (RebootNeed.AGENT, RebootNeed.MODULE)
+        return next((need for need in strongest if need in needs), RebootNeed.NO)
+
+    @property
+    def before_reboot(self) -> tuple[Component, ...]:
+        """The components that INSTALL installs: the rootfs alone, or else all of them."""
+        return self.components[:1] if self.slot is not None else self.components
+
+    @property
+    def touched(self) -> tuple[Component, ...]:
+        """The components that know of the deployment: downloaded or begun."""
+        return self.components[: max(self.begun, len(self.before_reboot))]
+
+    @property
+    def undo(self) -> tuple[Component, ...]:
+        """The components that have to be undone, the last first."""
+        return tuple(reversed(self.components[: self.begun]))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came of a state's work."""
+
+    outcome: Outcome
+    problem: Problem | None = None
+    inconsistent: tuple[str, ...] = ()
+    reboots: Mapping[str, RebootNeed] = field(default_factory=dict)
+    waiting: str | None = None
+
+
+def entered(record: Record, state: State, boot_id: str) -> Record:
+    """Return the record of entering `state`: to be journaled before the state's work begins."""
+    stays = state is record.state and record.entries > 0
+    begun = record.begun
+    if state in (State.INSTALL, State.MODULES) and record.begun < _last(record, state):
+        begun += 1
+    asked = "a person decides" if state is record.stop_before else None
+    return replace(
+        record,
+        state=state,
+        boot_id=boot_id,
+        begun=begun,
+        entries=record.entries + (not stays),
+        tries=record.tries if stays else 0,
+        waiting=asked or (record.waiting if stays else None),
+    )
+
+
+def _last(record: Record, state: State) -> int:
+    first = len(record.before_reboot)
+    return first if state is State.INSTALL else len(record.components)
+
+
+def noted(record: Record, step: Step) -> Record:
+    """Return the record with what came of its state. The first problem stays."""
+    unknown = dict.fromkeys((*record.inconsistent, *step.inconsistent))
+    before = {} if record.state is State.ROLLBACK else record.reboots
+    return replace(
+        record,
+        problem=record.problem or step.problem,
+        inconsistent=tuple(unknown),
+        reboots={**before, **step.reboots},
+        waiting=step.waiting,
+        tries=record.tries + (step.outcome is Outcome.HOLD),
+    )
+
+
+def resumed(record: Record, state: State) -> Record:
+    """Return the record as it goes on at `state` after an interruption.
+
+    That counts as an entry, except where waiting is all that was going on. If the way leads back,
+    the reason is noted.
+    """
+    if state is record.state and (state in FRESH_CHECK or not record.memory.begun):
+        return record
+    record = replace(record, entries=record.entries + (state is record.state))
+    if state not in UNDOING or record.state in UNDOING or record.problem:
+        return record
+    failure = _INTERRUPTED.get(record.state, FailureClass.UNKNOWN)
+    what = "the new slot did not start" if failure is FailureClass.REBOOT else "interrupted"
+    problem = Problem(Verdict.FAILED, failure, f"{what} (in state {record.state})")
+    return replace(record, problem=problem)
+
+
+_INTERRUPTED = {
+    State.INSTALL: FailureClass.INSTALL,
+    State.REBOOT: FailureClass.REBOOT,
+    State.VERIFY_REBOOT: FailureClass.REBOOT,
+    State.MODULES: FailureClass.INSTALL,
+    State.HEALTH: FailureClass.REBOOT,
+    State.COMMIT: FailureClass.COMMIT,
+}
+
+
+def looping(record: Record) -> bool:
+    return record.entries > MAX_ENTRIES
+
+
+def given_up(record: Record) -> Record:
+    """Return the record's honest last word when it went round too often: nobody knows."""
+    reason = f"gave up after {MAX_ENTRIES} states, the last was {record.state}; a person must look"
+    problem = record.problem or Problem(Verdict.FAILED, FailureClass.UNKNOWN, reason, Code.STATE)
+    names = (component.name for component in record.components[: record.begun])
+    unknown = tuple(dict.fromkeys((*record.inconsistent, *names)))
+    failed = replace(problem, verdict=Verdict.FAILED)
+    return replace(record, state=State.IDLE, problem=failed, inconsistent=unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What the journal stores with a record, in the same transaction.
+
+    `failed` is (set, attempt), never to be tried again; `over`: the record itself goes.
+    """
+
+    running: Running | None
+    failed: tuple[str, int] | None
+    over: bool
+
+
+def consequences(record: Record) -> Consequences:
+    failed = record.problem is not None and record.problem.verdict is Verdict.FAILED
+    return Consequences(
+        running=Running(record.set, record.content) if record.state is State.FINISH else None,
+        failed=(record.set, record.attempt) if failed else None,
+        over=record.state is State.IDLE,
+    )
+
+
+def state_event(record: Record, id: str, at: datetime) -> Event:
+    """Return the report of entering a state; in IDLE, of the end of the deployment."""
+    event = Event(
+        id=id,
+        kind=EventKind.STATE,
+        at=at,
+        boot_id=record.boot_id,
+        rollout=record.rollout,
+        set=record.set,
+        attempt=record.attempt,
+        state=record.state,
+    )
+    if record.state is not State.IDLE:
+        return event
+    problem = record.problem or Problem(Verdict.OK, None, "")
+    return replace(
+        event,
+        kind=EventKind.FINISHED,
+        outcome=problem.verdict,
+        failure=problem.failure,
+        code=problem.code,
+        message=problem.message[:MAX_MESSAGE] or None,
+        inconsistent=record.inconsistent,
+    )

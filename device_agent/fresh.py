@@ -1,0 +1,79 @@
+"""Is the deployment still wanted, now? Asked again before the install and before the reboot."""
+
+from device_agent.core.record import Problem, Record, Step
+from device_agent.core.states import Outcome
+from device_agent.errors import TransientError, UpdateRejected
+from device_agent.journal import Journal
+from device_agent.ports import BootFacts, Ports, Trusted
+from schemas.resolve import Action, DeviceView, resolve
+from schemas.wire.report import Event, EventKind
+from schemas.wire.report import Outcome as Verdict
+
+MAX_MESSAGE = 1000  # characters of an event's message
+
+
+def refresh(journal: Journal, ports: Ports) -> Trusted:
+    """Return what the tree says now. A refusal is queued for the gateway once, and raised."""
+    try:
+        return ports.trust.refresh()
+    except UpdateRejected as error:
+        event = Event(
+            id=ports.new_id(),
+            kind=EventKind.REFUSED,
+            at=ports.clock.now(),
+            boot_id=ports.bootloader.facts().boot_id,
+            failure=error.failure,
+            code=error.code,
+            message=error.message[:MAX_MESSAGE],
+        )
+        journal.refuse(str(error), event)
+        raise
+
+
+def device_view(journal: Journal, boot: BootFacts) -> DeviceView:
+    """Return what resolve() needs. What was committed in another slot than this is not running."""
+    installed = journal.installed()
+    here = installed is not None and installed.slot in ("", boot.running)
+    return DeviceView(installed.running if installed and here else None, journal.failed())
+
+
+def check(record: Record, journal: Journal, ports: Ports) -> Step:
+    """Return SUCCESS, HOLD (not now, or nobody knows) or ABANDON (something else is wanted)."""
+    try:
+        trusted = refresh(journal, ports)
+    except UpdateRejected as error:
+        return _hold(f"the published tree is refused: {error}")
+    except TransientError as error:
+        if record.fresh_for is None:
+            return Step(Outcome.SUCCESS)  # an air-gapped site: the last answer holds
+        return _hold(f"the published tree cannot be asked: {error}")
+    return _still_wanted(record, trusted, journal, ports)
+
+
+def _still_wanted(record: Record, trusted: Trusted, journal: Journal, ports: Ports) -> Step:
+    manifest, entry = trusted.manifest, trusted.entry
+    if manifest is None or entry is None:
+        return _abandon("this device is in no fleet any more")
+    age = ports.clock.monotonic() - trusted.fetched
+    if manifest.fresh_for is not None and age > manifest.fresh_for:
+        return _hold(f"the newest timestamp is {age:.0f} s old, {manifest.fresh_for} s are allowed")
+    now = ports.clock.now()
+    if manifest.stop:
+        return _hold(f"stopped by {manifest.stop.actor}: {manifest.stop.reason}")
+    if entry.hold and (entry.hold.until is None or now < entry.hold.until):
+        return _hold(f"held: {entry.hold.reason}")
+    view = device_view(journal, ports.bootloader.facts())
+    target = resolve(manifest, entry, view, now)
+    wanted = target.action is Action.CONVERGE
+    if wanted and (target.set, target.content) == (record.set, record.content):
+        return Step(Outcome.SUCCESS)
+    return _abandon(target.reason)
+
+
+def _hold(why: str) -> Step:
+    return Step(Outcome.HOLD, waiting=why)
+
+
+def _abandon(why: str) -> Step:
+    problem = Problem(Verdict.NEUTRAL, None, f"abandoned, nothing was changed: {why}")
+    return Step(Outcome.ABANDON, problem)
