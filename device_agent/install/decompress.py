@@ -2,7 +2,7 @@
 
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from device_agent.errors import UpdateRejected
 from device_agent.install.zstd import unzstd
@@ -13,17 +13,19 @@ from schemas.wire.report import FailureClass
 PIECE = 256 * 1024  # bytes; a bomb is noticed by the consumer after at most this much
 XZ_MEMORY = 18 * 1024 * 1024  # bytes: a dictionary of 16 MiB, and liblzma's own state
 
+Pieces = Generator[bytes, None, None]
 
-def decompress(encoding: Encoding, chunks: Iterable[bytes]) -> Iterator[bytes]:
+
+def decompress(encoding: Encoding, chunks: Iterable[bytes]) -> Pieces:
     """Yield the content of `chunks`, in pieces that are small whatever the ratio.
 
     `chunks` is always read to its end, so that its own final check takes place. The consumer bounds
-    the length. Raises UpdateRejected: E_FORMAT, E_TRUNCATED, E_TRAILING (bytes after the one
-    member), E_LIMIT (needs more than 16 MiB to decompress).
+    the length, and closes the generator when it stops early. Raises UpdateRejected: E_FORMAT,
+    E_TRUNCATED, E_TRAILING (bytes after the one member), E_LIMIT (needs more than 16 MiB).
     """
     match encoding:
         case Encoding.RAW:
-            return iter(chunks)
+            return _as_it_is(chunks)
         case Encoding.GZIP:
             return _gunzip(chunks)
         case Encoding.XZ:
@@ -32,7 +34,11 @@ def decompress(encoding: Encoding, chunks: Iterable[bytes]) -> Iterator[bytes]:
             return unzstd(chunks)
 
 
-def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _as_it_is(chunks: Iterable[bytes]) -> Pieces:
+    yield from chunks
+
+
+def _gunzip(chunks: Iterable[bytes]) -> Pieces:
     engine = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)  # 16: a gzip header, nothing else
     try:
         for chunk in chunks:
@@ -50,7 +56,7 @@ def _gunzip(chunks: Iterable[bytes]) -> Iterator[bytes]:
         raise _refused(Code.TRUNCATED, "the gzip member is cut off")
 
 
-def _unxz(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _unxz(chunks: Iterable[bytes]) -> Pieces:
     engine = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
     try:
         for chunk in chunks:

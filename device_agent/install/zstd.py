@@ -4,7 +4,7 @@ import os
 import resource
 import selectors
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -22,7 +22,7 @@ _READ = 256 * 1024
 _MESSAGES = 4096  # bytes kept of stderr
 
 
-def unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def unzstd(chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
     """Yield the content of the one frame in `chunks`.
 
     Raises UpdateRejected for what is not exactly one acceptable frame, InstallFailed when the

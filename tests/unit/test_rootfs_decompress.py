@@ -151,5 +151,5 @@ def test_no_child_is_left_when_the_source_or_the_consumer_gives_up() -> None:
     assert children() == before
     stream = decompress(Encoding.ZSTD, [packed(bytes(5_000_000))])
     next(stream)
-    stream.close()  # type: ignore[attr-defined]  # the iterator of a generator
+    stream.close()
     assert children() == before
