@@ -1,5 +1,7 @@
 """Errors by what the caller should do about them."""
 
+from reconciler.domain.problems import Problem
+
 
 class ReconcilerError(Exception):
     """The base of every error this package raises on purpose."""
@@ -13,6 +15,14 @@ class CommitRefused(ReconcilerError):
     """This commit must not be used: not a fast-forward, a symlink, a submodule, over a limit."""
 
 
+class TreeRefused(CommitRefused):
+    """The commit's tree holds what no fleet repository may hold. `problems` name the files."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
 class NotSigned(ReconcilerError):
     """A release has no valid signature of the release keys; nothing that names it is published."""
 
@@ -23,3 +33,7 @@ class LeaseHeld(ReconcilerError):
 
 class Misconfigured(ReconcilerError):
     """The reconciler's own configuration is wrong: a person must change it."""
+
+
+class ReleaseRefused(ReconcilerError):
+    """This release cannot be made: the file or the command must change; nothing was written."""

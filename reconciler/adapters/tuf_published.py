@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from securesystemslib.signer import Key
 from tuf.api.exceptions import RepositoryError
@@ -155,3 +156,23 @@ def verified(parent: Root | Targets, role: str, data: bytes, where: str) -> Sign
 
 def is_release_role(role: str) -> bool:
     return _RELEASE_ROLE.fullmatch(role) is not None
+
+
+def read_release_files(directory: Path | None) -> Mapping[str, bytes]:
+    """Return the published release metadata by file name without version, unverified.
+
+    None, or a directory without a tree, publishes nothing. Raises OSError, Unavailable.
+    """
+    if directory is None or not (layout := Layout(directory)).timestamp.is_file():
+        return {}
+    try:
+        stamp = Metadata[Timestamp].from_bytes(read_timestamp(layout)).signed
+        file = layout.metadata("snapshot", stamp.snapshot_meta.version)
+        versions = snapshot_versions(Metadata[Snapshot].from_bytes(read_limited(file)).signed)
+    except RepositoryError as error:
+        raise Unavailable(f"{directory}: {error}; restore the tree from a copy") from error
+    return {
+        f"{role}.json": read_limited(layout.metadata(role, version))
+        for role, version in versions.items()
+        if is_release_role(role)
+    }

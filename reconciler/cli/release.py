@@ -1,0 +1,144 @@
+"""`fleetcd release add` and `renew`: what may ever run is signed here, by a person or by CI."""
+
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from reconciler.errors import Misconfigured
+from schemas.wire.descriptor import ROOTFS_AB, Encoding
+
+if TYPE_CHECKING:  # imported when the command runs: TUF costs more than the whole help text
+    from securesystemslib.signer import Signer
+
+    from reconciler.adapters.dir_release import AddedRelease
+
+release = typer.Typer(help="Releases: measured, described and signed.", no_args_is_help=True)
+
+Repo = Annotated[Path, typer.Option("--repo", help="A working clone of the fleet repository.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="fleetcd.toml: names the tree and, beside it, keys.")
+]
+Tree = Annotated[
+    Path | None, typer.Option("--tree", help="The published tree, if it lies on this machine.")
+]
+Key = Annotated[
+    list[str] | None,
+    typer.Option("--key", help="A release key, file:PATH; repeat it for a threshold."),
+]
+
+
+@release.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Such as kiosk-os.")],
+    version: Annotated[str, typer.Argument(help="Such as 1.5.0.")],
+    file: Annotated[Path, typer.Argument(help="The artifact: raw, gzip, xz or zstd.")],
+    repo: Repo = Path(),
+    installer: Annotated[
+        str, typer.Option(help="rootfs-ab, or the name of an Update Module.")
+    ] = ROOTFS_AB,
+    scope: Annotated[
+        str, typer.Option(help="slot or data; default slot for rootfs-ab, else data.")
+    ] = "",
+    compatible: Annotated[
+        str, typer.Option(help="A selector over labels and facts; default every device.")
+    ] = "",
+    health_check: Annotated[
+        list[str] | None,
+        typer.Option(help="network, systemd:UNIT, command:ARGV or a URL; may be repeated."),
+    ] = None,
+    health_within: Annotated[str, typer.Option(help="Time for the checks to pass.")] = "10m",
+    epoch: Annotated[int, typer.Option(help="Security level; never goes down.", min=0)] = 0,
+    encoding: Annotated[
+        Encoding | None, typer.Option(help="Default: by the file's first bytes.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option(help="Where devices fetch it, if not from the published tree.")
+    ] = "",
+    tree: Tree = None,
+    config: Config = None,
+    key: Key = None,
+) -> None:
+    """Describe FILE as NAME@VERSION, sign it, and copy it into the published tree.
+
+    Nothing is committed: the Git commands are shown. Again, with the same file: no effect.
+    """
+    from reconciler.adapters.dir_release import NewRelease, add_release
+
+    place = _tree(tree, config)
+    if place is None and not url:
+        raise Misconfigured("devices must find the file: name --tree or --config, or its --url")
+    added = add_release(
+        NewRelease(
+            name=name,
+            version=version,
+            file=file,
+            installer=installer,
+            scope=scope or None,
+            compatible=compatible,
+            checks=tuple(health_check or ()),
+            within=health_within,
+            epoch=epoch,
+            encoding=encoding,
+            url=url or None,
+        ),
+        repository=repo,
+        tree=place,
+        signers=_signers(key, config),
+        now=datetime.now(UTC),
+    )
+    _tell(added, repo)
+
+
+@release.command()
+def renew(repo: Repo = Path(), tree: Tree = None, config: Config = None, key: Key = None) -> None:
+    """Sign all release metadata anew: it expires after 180 days."""
+    from reconciler.adapters.dir_release import renew_releases
+
+    written = renew_releases(
+        repository=repo,
+        tree=_tree(tree, config),
+        signers=_signers(key, config),
+        now=datetime.now(UTC),
+    )
+    _tell_git(written, repo, "Renew the release signatures")
+
+
+def _tree(tree: Path | None, config: Path | None) -> Path | None:
+    from reconciler.settings import Settings
+
+    return tree or (Settings.load(config).tree.directory if config else None)
+
+
+def _signers(keys: list[str] | None, config: Path | None) -> tuple["Signer", ...]:
+    """Return the release keys named, or the one that `fleetcd init` made beside `config`."""
+    from reconciler.adapters.signers import load_signer
+
+    if keys:
+        return tuple(map(load_signer, keys))
+    if config is None:
+        raise Misconfigured("no release key: name it with --key file:PATH (or --config)")
+    return (load_signer(f"file:{config.resolve().parent / 'keys' / 'release.pem'}"),)
+
+
+def _tell(added: "AddedRelease", repo: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    descriptor, artifact = added.descriptor, added.descriptor.artifacts[0]
+    state = "signed" if added.written else "unchanged: it was released already"
+    console.print(f"[bold green]✓[/] [bold]{descriptor.release}[/] {state}")
+    console.print(f"  descriptor  {descriptor.digest}")
+    console.print(f"  artifact    {artifact.size} bytes, {artifact.encoding}", end="")
+    console.print(f", {artifact.uncompressed_size} unpacked")
+    _tell_git(added.written, repo, f"Release {descriptor.release}")
+
+
+def _tell_git(written: tuple[Path, ...], repo: Path, message: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if written:
+        where = shlex.quote(str(repo))
+        console.print("\n[bold]Next[/]")
+        console.print(f"  git -C {where} add releases", markup=False)
+        console.print(f"  git -C {where} commit -m {shlex.quote(message)}", markup=False)
