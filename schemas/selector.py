@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from schemas.refusal import Code, Refusal
 
@@ -71,6 +72,7 @@ class Selector:
         return ",".join(map(str, self.requirements))
 
 
+@lru_cache(maxsize=1024)  # resolve() asks for the same few texts again and again
 def parse_selector(text: str) -> Selector:
     """Parse `text`. Raises Refusal (E_FORMAT): the column, and what was expected there."""
     if len(text) > MAX_LENGTH:
