@@ -1,0 +1,1 @@
+"""Update Modules: programs that install what is not a root filesystem (Mender's protocol v3)."""
