@@ -76,8 +76,7 @@ class FaultServer:
         self.route, self.asked, self.connections = route, list[Asked](), 0
         self.sent = 0  # bytes of bodies
         self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         if tls is not None:
             self._server.socket = tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
@@ -115,6 +114,13 @@ class FaultServer:
 
     def paths(self) -> list[str]:
         return [asked.path for asked in self.asked]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients that refuse the certificate are what tests are about."""
 
 
 def _handler(server: FaultServer) -> type[BaseHTTPRequestHandler]:

@@ -18,6 +18,7 @@ from device_agent.trust.source import Found, TreeFile, TreeSource
 from device_agent.trust.tuf_trust import TrustSettings, TufTrust
 from schemas.canonical import shard_of
 from schemas.refusal import Code
+from schemas.wire.types import ComponentRef
 from tests.support.documents import DESCRIPTOR, ENTRY, KEY, MANIFEST
 from tests.support.fault_server import FaultServer, files
 from tests.support.trust_tree import TrustTree
@@ -26,6 +27,7 @@ FLEET = MANIFEST.fleet
 SHARD_PATH = f"devices/{shard_of(KEY)}.json"
 FLEET_PATH = f"fleets/{FLEET}.json"
 RELEASE_PATH = f"releases/{DESCRIPTOR.name}/{DESCRIPTOR.version}.json"
+RELEASED = ComponentRef(DESCRIPTOR.release, DESCRIPTOR.digest)
 LOOPBACK = Network(http_hosts=frozenset({"127.0.0.1"}))
 IMPATIENT = Limits(connect=5, headers=1.5, stall=1.0, total=2.0, rate=2000, window=0.3)
 
@@ -111,6 +113,18 @@ def trust_device(tmp_path: Path) -> Iterator[TrustDevice]:
     tree.publish()
     with FaultServer(files(tree.directory)) as server:
         yield TrustDevice(tmp_path / "state" / "trust", tree, server, tree.root_bytes())
+
+
+@contextmanager
+def trusting_device(tmp_path: Path) -> Iterator[TrustDevice]:
+    """A device that has trusted the tree already: generation 7, timestamp version 3."""
+    with trust_device(tmp_path) as device:
+        device.tree.refresh_timestamp()
+        device.tree.refresh_timestamp()
+        trust = device.trust()
+        trust.refresh()
+        trust.descriptor(RELEASED)
+        yield device
 
 
 def republish(device: TrustDevice, generation: int) -> None:

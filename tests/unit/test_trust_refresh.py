@@ -10,9 +10,7 @@ import pytest
 from device_agent.errors import TransientError
 from schemas.wire.types import ComponentRef
 from tests.support.documents import DESCRIPTOR, ENTRY, KEY, MANIFEST
-from tests.support.trust_device import TrustDevice, republish, trust_device
-
-RELEASED = ComponentRef(DESCRIPTOR.release, DESCRIPTOR.digest)
+from tests.support.trust_device import RELEASED, TrustDevice, republish, trust_device
 
 
 @pytest.fixture
