@@ -23,7 +23,15 @@ _EXPECTED = {
 
 def problems_of(model: type[BaseModel], error: ValidationError, tree: Tree) -> tuple[Problem, ...]:
     """Return the error's parts as problems without file name, at the positions of `tree`."""
-    return tuple(_problem(model, details, tree) for details in error.errors(include_url=False))
+    errors = error.errors(include_url=False)
+    parents = {details["loc"][:depth] for details in errors for depth in range(len(details["loc"]))}
+    return tuple(
+        _problem(model, details, tree)
+        for details in errors
+        # Pydantic counts only the entries that are right: with a wrong one inside, a list that
+        # has enough of them is called too short.
+        if not (details["type"] == "too_short" and details["loc"] in parents)
+    )
 
 
 def _problem(model: type[BaseModel], details: ErrorDetails, tree: Tree) -> Problem:

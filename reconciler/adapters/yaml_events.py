@@ -21,6 +21,8 @@ MAX_PROBLEMS = 100  # of a file; nobody reads more
 
 Value = Scalar | dict[str, Any] | tuple[Any, ...]
 
+WRITE_A_WORD = "write a plain word as the key"
+
 _MERGE = "<<"
 _PLAIN_STYLES = (None, "")
 _Parser: type[Any]
@@ -193,8 +195,8 @@ class _Reader:
             self._report(event, Code.ANCHOR, "merge keys are not accepted", "write the values out")
         else:
             self._whole = False
-            what = f"key {shown(event.value)} is not a string"
-            self._report(event, Code.KEY, what, f'quote it: "{excerpt(event.value)}"')
+            quote = f'quote it: "{excerpt(event.value)}"' if event.value else WRITE_A_WORD
+            self._report(event, Code.KEY, f"key {shown(event.value)} is not a string", quote)
 
     def _put(self, value: Value, tree: Tree) -> None:
         if not self._frames:

@@ -53,13 +53,12 @@ def index(documents: tuple[Document[Written], ...]) -> Index:
     """Return the index of `documents`, with a problem for everything that stands twice."""
     indexer = _Indexer(documents)
     indexer.unique(DeviceList, lambda listed: listed.metadata.name)
-    projects = indexer.unique(Project, lambda _: "one of a repository")
     return Index(
         fleets=indexer.unique(Fleet, lambda fleet: fleet.metadata.name),
         releases=indexer.unique(Release, lambda release: release.id, VERSION),
         policies=indexer.unique(RolloutPolicy, lambda policy: policy.metadata.name),
         devices=indexer.devices(),
-        project=next(iter(projects.values()), None),
+        project=indexer.project(),
         problems=tuple(indexer.problems),
     )
 
@@ -80,6 +79,13 @@ class _Indexer:
                 what = f"{kind.__name__} `{name}` stands twice, first in {first.where(path)}"
                 self.problems.append(document.problem(path, Code.DUP, what, "rename or remove one"))
         return found
+
+    def project(self) -> Document[Project] | None:
+        projects = tuple(self._of(Project))
+        for document in projects[1:]:
+            what = f"a second Project, the first is in {projects[0].where(NAME)}"
+            self.problems.append(document.problem(NAME, Code.DUP, what, "keep one of them"))
+        return projects[0] if projects else None
 
     def devices(self) -> dict[str, DeviceSource]:
         found, keys = dict[str, DeviceSource](), dict[str, DeviceSource]()
