@@ -8,7 +8,7 @@ import base64
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -53,10 +53,13 @@ _CONFIG = (
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Variables for a git child, on top of ours; `secrets` are cut out of whatever it says."""
+    """Variables for a git child, on top of ours; `secrets` are cut out of whatever it says.
 
-    variables: Mapping[str, str]
-    secrets: tuple[str, ...] = ()
+    Neither is in the repr: it may end in a traceback.
+    """
+
+    variables: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,7 @@ def test_a_token_becomes_a_header_for_its_own_address_only(
     header = configuration(environment)["http.https://host.example/fleet.git.extraHeader"]
     assert header == f"Authorization: Basic {basic}"
     assert {"s3cret", basic} <= set(environment.secrets)
+    assert not any(secret in repr(environment) for secret in environment.secrets)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a\nX-Evil: b", b"\xff", b"a" * 5000])
