@@ -16,6 +16,7 @@ from reconciler.adapters.durable import Disk, Medium
 from reconciler.adapters.tuf_published import read_release_files
 from reconciler.adapters.tuf_releases import SIGNED
 from reconciler.adapters.yaml_loader import Loader
+from reconciler.domain.build_document import Loaded
 from reconciler.errors import ReleaseRefused, Unavailable
 from reconciler.ports import RepoFile
 from schemas.kinds.base import API_VERSION
@@ -72,7 +73,7 @@ def add_release(
     measured = measure(new.file, new.encoding)
     path = f"releases/{new.name}/{new.version}.yaml"
     text = release_yaml(new, measured)
-    signed = descriptor(read_release(path, text))
+    signed = descriptor(_checked(text))
     try:
         existing = _existing(repository / path, path)
         if existing and existing != signed:
@@ -160,9 +161,23 @@ _Dumper.add_representer(
 )
 
 
+def _checked(text: bytes) -> Release:
+    """Return what the command asks for. Its mistakes have a field, but no line in a file."""
+    loaded = _loaded("release.yaml", text)
+    if loaded.problems:
+        raise ReleaseRefused(
+            "\n".join(f"{p.code}: {p.field}: {p.message} ({p.remedy})" for p in loaded.problems)
+        )
+    return read_release("release.yaml", text)
+
+
+def _loaded(path: str, text: bytes) -> Loaded:
+    return Loader().load([RepoFile(path, path, len(text))], lambda _: {path: text})
+
+
 def read_release(path: str, text: bytes) -> Release:
     """Return the one Release in `text`. Raises ReleaseRefused with every problem in it."""
-    loaded = Loader().load([RepoFile(path, path, len(text))], lambda _: {path: text})
+    loaded = _loaded(path, text)
     if loaded.problems:
         raise ReleaseRefused("\n".join(map(str, loaded.problems)))
     models = [document.model for document in loaded.documents]

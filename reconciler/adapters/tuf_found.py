@@ -40,9 +40,7 @@ def found_tree(directory: Path, keys: RoleKeys, disk: Disk, now: datetime) -> by
     snapshot.meta = {f"{role}.json": MetaFile(1) for role in roles}
     snapshot_raw = signed_bytes(snapshot, [keys.online])
     named = {"sha256": sha256_hex(snapshot_raw)}
-    stamp = Timestamp(
-        expires=until(now, ONLINE_LASTS), snapshot_meta=MetaFile(1, len(snapshot_raw), named)
-    )
+    stamp = Timestamp(snapshot_meta=MetaFile(1, len(snapshot_raw), named))
     issue(stamp, now)
     disk.write((layout.metadata(role, 1), raw) for role, raw in roles.items())
     disk.write([(layout.metadata("root", 1), root), (layout.metadata("snapshot", 1), snapshot_raw)])

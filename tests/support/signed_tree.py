@@ -1,6 +1,7 @@
 """Small real trees: published as in production, then tampered with as an attacker would."""
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from tuf.api.metadata import Metadata
 
 from reconciler.adapters.dir_layout import Layout
 from reconciler.adapters.tuf_found import found_tree
+from reconciler.adapters.tuf_published import read_release_files
 from reconciler.adapters.tuf_roles import RoleKeys, bin_of, signed_bytes, snapshot_versions
 from reconciler.adapters.tuf_signing import add_descriptor
 from reconciler.adapters.tuf_tree import DirectoryTree
@@ -59,7 +61,7 @@ class SignedTree:
         self.root = found_tree(path, self.keys, QuickDisk(), now)
         self.documents: dict[str, bytes] = {}
         self.releases: dict[str, bytes] = {}
-        self._tree = self.writer()
+        self.publisher = self.writer()
 
     def writer(self, *, step: Step = no_step) -> DirectoryTree:
         """Return another writer on the same tree, as a second process would be."""
@@ -75,10 +77,29 @@ class SignedTree:
         """Put a document (bytes, or a wire dataclass) at target `path` with the next publish."""
         self.documents[path] = document if isinstance(document, bytes) else encode(document)
 
-    def release(self, descriptor: Descriptor, *, blob: bytes | None = None) -> None:
-        """Sign `descriptor` with the release key; `blob` goes to `artifacts/` of its first one."""
+    @classmethod
+    def reopen(cls, tree: "SignedTree") -> "SignedTree":
+        """Return the same tree with a writer that knows nothing yet, as after a restart."""
+        again = copy(tree)
+        again.documents, again.releases = dict(tree.documents), dict(tree.releases)
+        again.publisher = again.writer()
+        return again
+
+    def release(
+        self,
+        descriptor: Descriptor,
+        *,
+        blob: bytes | None = None,
+        signers: tuple[Signer, ...] | None = None,
+        seen: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Sign `descriptor` with the release keys; `blob` goes to `artifacts/` for its first one.
+
+        `seen` is what the signer sees of the published release files; by default all.
+        """
+        published = read_release_files(self.layout.root) if seen is None else seen
         self.releases |= add_descriptor(
-            self.releases, self._published_releases(), descriptor, self.keys.release, self.now
+            self.releases, published, descriptor, signers or self.keys.release, self.now
         )
         self.set(f"releases/{descriptor.name}/{descriptor.version}.json", descriptor)
         if blob is not None:
@@ -89,14 +110,18 @@ class SignedTree:
         self.now = now or self.now
         publication = Publication(dict(self.documents), dict(self.releases))
         try:
-            return self._tree.publish(publication, self.now)
+            return self.publisher.publish(publication, self.now)
         finally:
-            self._tree.release_lease()
+            self.publisher.release_lease()
 
     def refresh_timestamp(self, now: datetime) -> None:
-        self._tree.refresh_timestamp(now)
+        self.publisher.refresh_timestamp(now)
 
     # Reading and tampering
+
+    def signed(self, role: str) -> Any:
+        """Return the signed part of `role` as it is in force."""
+        return Metadata[Any].from_file(str(self.file(role))).signed
 
     def file(self, role: str) -> Path:
         """Return the metadata file of `role` that is in force."""
@@ -105,8 +130,7 @@ class SignedTree:
     def document(self, path: str) -> Path:
         """Return the file of the published document at target `path`."""
         role = f"releases-{path.split('/')[1]}" if path.startswith("releases/") else bin_of(path)
-        signed = Metadata[Any].from_file(str(self.file(role))).signed
-        return self.layout.target(path, signed.targets[path].hashes["sha256"])
+        return self.layout.target(path, self.signed(role).targets[path].hashes["sha256"])
 
     def edit(
         self,
@@ -162,6 +186,3 @@ class SignedTree:
         if role == "releases" or role.startswith("releases-"):
             return _Role(path, keys.release)
         return _Role(path, (keys.online,))
-
-    def _published_releases(self) -> Mapping[str, bytes]:
-        return {"releases.json": self.file("releases").read_bytes()}
