@@ -40,14 +40,7 @@ def validate(
 ) -> None:
     """Check a fleet repository offline: syntax, fields, references, overlaps. Exit 0 or 1."""
     verdict = judge(path)
-    match output:
-        case Output.TEXT:
-            lines = text_lines(verdict)
-        case Output.JSON:
-            lines = [json_text(verdict)]
-        case Output.GITHUB:
-            lines = [*map(annotation, verdict.problems), summary(verdict)]
-    for line in lines:
+    for line in lines_of(verdict, output):
         typer.echo(line)
     raise typer.Exit(1 if verdict.problems else 0)
 
@@ -94,9 +87,15 @@ def _counts(desired: "Desired") -> Mapping[str, int]:
     }
 
 
-def text_lines(verdict: Verdict) -> Sequence[str]:
-    """Return a line for each problem and one that sums up."""
-    return [*map(_text_line, verdict.problems), summary(verdict)]
+def lines_of(verdict: Verdict, output: Output) -> Sequence[str]:
+    """Return what is printed: a line for each problem and one that sums up, or one JSON object."""
+    match output:
+        case Output.TEXT:
+            return [*map(_text_line, verdict.problems), summary(verdict)]
+        case Output.GITHUB:
+            return [*map(annotation, verdict.problems), summary(verdict)]
+        case Output.JSON:
+            return [json_text(verdict)]
 
 
 def summary(verdict: Verdict) -> str:

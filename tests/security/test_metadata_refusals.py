@@ -98,8 +98,14 @@ def test_13_a_clock_of_1970_does_not_revive_an_expired_timestamp(device: TrustDe
 
 
 def test_13_a_year_old_tree_is_not_revived_by_a_long_silence(device: TrustDevice) -> None:
+    tree = device.tree
     device.clock.ahead = timedelta(days=500)
-    device.tree.refresh_timestamp(issued=device.tree.now + timedelta(days=200))
+    tree.root.version += 1
+    for body in (tree.root, tree.snapshot, *tree.targets.values()):
+        body.expires += timedelta(days=1000)
+    tree.write_root()
+    tree.changed |= set(tree.targets)
+    tree.publish(issued=tree.now + timedelta(days=200))
     with device.refused(Code.EXPIRED):
         device.trust().refresh()
 

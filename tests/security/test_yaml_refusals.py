@@ -4,7 +4,9 @@ negative tests (tests/security/cases.toml)."""
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
+from reconciler.adapters import yaml_events
 from schemas.refusal import Code
 from tests.support.fleet_yaml import load
 
@@ -155,6 +157,15 @@ def test_is_refused_at_its_place_with_what_to_do(name: str) -> None:
     assert (first.line, first.column) == case.place
     assert first.field == case.field
     assert case.remedy in first.remedy
+
+
+@pytest.mark.parametrize("name", CASES, ids=id_of)
+def test_is_refused_just_so_where_pyyaml_has_no_libyaml(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = load({"a.yaml": CASES[name].data})
+    monkeypatch.setattr(yaml_events, "_Parser", yaml.Loader)
+    assert load({"a.yaml": CASES[name].data}) == expected
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS, ids=id_of)
