@@ -27,6 +27,10 @@ class FleetSource(Protocol):
         """Return the branch's newest commit id, fetched. Raises Unavailable or CommitRefused."""
         ...
 
+    def accepted(self) -> str | None:
+        """Return the commit that was accepted last, None before the first."""
+        ...
+
     def accept(self, commit: str) -> None:
         """Remember `commit` as the one that the next must descend from. Again: the same."""
         ...
@@ -118,6 +122,16 @@ class Store(Protocol):
         ...
 
 
+class Pulse(Protocol):
+    """Is told what the reconciler last did, for metrics and probes."""
+
+    def published(self, at: datetime) -> None: ...
+
+    def commit_seen(self, at: datetime) -> None: ...
+
+    def commit_good(self, at: datetime) -> None: ...
+
+
 Step = Callable[[str], None]
 """Called with a step's name before it begins; tests cut the power there."""
 
@@ -130,6 +144,7 @@ __all__ = [
     "EnrolledDevice",
     "FleetSource",
     "Publication",
+    "Pulse",
     "RepoFile",
     "Step",
     "Store",

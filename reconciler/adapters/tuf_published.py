@@ -108,13 +108,22 @@ def _snapshot(layout: Layout, stamp: Timestamp, online: Key) -> Snapshot:
     return read_own(Snapshot, data, online, str(path))
 
 
+def read_targets(layout: Layout) -> Targets:
+    """Return the newest top-level targets metadata. Raises Unavailable, OSError."""
+    versions = [
+        int(file.name.partition(".")[0]) for file in layout.timestamp.parent.glob("*.targets.json")
+    ]
+    return _targets(layout, max(versions, default=1))
+
+
 def _targets(layout: Layout, version: int) -> Targets:
-    root = _newest_root(layout)
+    root = newest_root(layout)
     path = layout.metadata("targets", version)
     return verified(root, "targets", read_limited(path), str(path)).targets
 
 
-def _newest_root(layout: Layout) -> Root:
+def newest_root(layout: Layout) -> Root:
+    """Return the root metadata with the highest version. Raises Unavailable, OSError."""
     path = layout.metadata("root", 1)
     for version in range(2, MAX_ROOTS):
         newer = layout.metadata("root", version)

@@ -1,0 +1,1 @@
+"""`fleetcd demo`: a fleet on one machine, real in every joint, that shows what fleetcd is for."""
