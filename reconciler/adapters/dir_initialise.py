@@ -38,6 +38,7 @@ class Initialised:
     repository: Path
     clone: Path
     url: str
+    tree_url: str
     operator_token: str
 
 
@@ -53,9 +54,10 @@ def initialise(
 ) -> Initialised:
     """Make a whole installation in `directory`, which must be absent or empty.
 
-    `url` is where devices reach the gateway and the tree (default https://localhost:PORT);
-    `names` are further host names and addresses for the certificate. `example` replaces the
-    packaged example repository. Raises Misconfigured (something is there), Unavailable (disk, Git).
+    `url` is where devices reach the gateway (default https://localhost:PORT), which serves the
+    tree at `/tree`; `names` are further host names and addresses for the certificate. `example`
+    replaces the packaged example repository. Raises Misconfigured (something is there) and
+    Unavailable (disk, Git).
     """
     medium = disk or Medium()
     base = directory.resolve()
@@ -70,6 +72,7 @@ def initialise(
         repository=base / "fleet.git",
         clone=base / "fleet",
         url=address,
+        tree_url=f"{address}/tree",
         operator_token=secrets.token_urlsafe(32),
     )
     try:
@@ -140,6 +143,7 @@ def _config(made: Initialised, listen: str) -> str:
             "repository": made.repository,
             "branch": BRANCH,
             "url": made.url,
+            "tree_url": made.tree_url,
             "online": f"file:{made.keys / 'online.pem'}",
             "timestamp": f"file:{made.keys / 'timestamp.pem'}",
             "listen": listen,
@@ -154,7 +158,7 @@ branch = {text["branch"]}
 
 [tree]
 directory = "tree"
-url = {text["url"]}
+url = {text["tree_url"]}
 
 [keys]  # the keys in use; keep root.pem, targets.pem and release.pem away from this machine
 online = {text["online"]}

@@ -14,6 +14,7 @@ from reconciler.adapters.tuf_roles import (
     ASSIGNMENTS,
     ONLINE_LASTS,
     RENEW_BEFORE,
+    TIMESTAMP_EVERY,
     TIMESTAMP_LASTS,
     bin_of,
     until,
@@ -93,7 +94,7 @@ def change_for(
         assignments=renewed,
         snapshot=snapshot,
         timestamp=snapshot is not None
-        or _left(published.timestamp.expires, now) < TIMESTAMP_LASTS / 2,
+        or _left(published.timestamp.expires, now) <= TIMESTAMP_LASTS - TIMESTAMP_EVERY,
         after=replace(
             published,
             releases=accepted,

@@ -91,7 +91,8 @@ class DirectoryTree:
     def publish(self, publication: Publication, now: datetime) -> bool:
         """Make the tree hold `publication`; return whether anything changed. Again: False.
 
-        Metadata that nears its expiry is signed anew on the way. Raises NotSigned, CommitRefused,
+        Metadata that nears its expiry, and a timestamp of six hours, are signed anew on the way.
+        Raises NotSigned, CommitRefused,
         Unavailable (a full disk: the old tree stays whole), LeaseHeld, Misconfigured.
         """
         self.take_lease()

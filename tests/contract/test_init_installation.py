@@ -61,6 +61,7 @@ def test_the_configuration_is_what_the_reconciler_reads(tmp_path: Path) -> None:
     settings = Settings.load(made.config)
     assert settings.git.url == str(made.repository)
     assert settings.tree.directory == made.tree
+    assert settings.tree.url == "https://localhost:8443/tree"
     assert settings.state.directory.is_dir()
     assert settings.gateway.certificate == made.ca.with_name("server.pem")
 

@@ -229,9 +229,11 @@ def test_metadata_that_nears_its_expiry_is_signed_anew(tree: SignedTree, tmp_pat
     assert client_of(tree, tmp_path).read("project.json", now=month_later) == [b"{}"]
 
 
-def test_a_timestamp_in_its_second_half_is_signed_anew_by_a_publish(tree: SignedTree) -> None:
-    assert tree.publish(NOW + TIMESTAMP_LASTS / 3) is False
-    assert tree.publish(NOW + TIMESTAMP_LASTS * 2 / 3)
+def test_a_publish_without_news_signs_a_timestamp_of_six_hours_anew(tree: SignedTree) -> None:
+    assert tree.publish(NOW + timedelta(hours=5, minutes=59)) is False
+    assert tree.publish(NOW + timedelta(hours=6))
+    stamp = tree.signed("timestamp")
+    assert (stamp.version, stamp.snapshot_meta.version) == (3, 2)
 
 
 def test_a_refreshed_timestamp_names_the_same_snapshot_later(tree: SignedTree) -> None:
