@@ -76,7 +76,7 @@ class HttpClient:
     def __init__(
         self, network: Network, limits: Limits, monotonic: Monotonic = time.monotonic
     ) -> None:
-        self.network = network
+        self.network, self._proxy = network, _proxy(network)
         self._limits, self._pace = limits, Pace(limits, monotonic)
         self._tls: ssl.SSLContext | None = None
         self._connection: HTTPConnection | None = None
@@ -129,23 +129,20 @@ class HttpClient:
             connected: Any = connection.sock
             connection.sock = PacedSocket(connected, self._pace)
         self._pace.begin()
-        plain_proxy = self.network.proxy and url.scheme == "http"
-        connection.request("GET", url.whole if plain_proxy else url.target, headers=dict(headers))
+        by_proxy = self._proxy is not None and url.scheme == "http"
+        connection.request("GET", url.whole if by_proxy else url.target, headers=dict(headers))
         response = connection.getresponse()
         self._pace.headers_are_in()
         return response
 
     def _open(self, url: Url) -> HTTPConnection:
-        host, port = url.host, url.port
-        if self.network.proxy:
-            proxy = urlsplit(self.network.proxy)
-            host, port = proxy.hostname or "", proxy.port or 3128
+        host, port = self._proxy or (url.host, url.port)
         if url.scheme == "http":
             return HTTPConnection(host, port, timeout=self._limits.connect)
         secure = HTTPSConnection(
             host, port, timeout=self._limits.connect, context=self._tls_context()
         )
-        if self.network.proxy:
+        if self._proxy is not None:
             secure.set_tunnel(url.host, url.port)
         return secure
 
@@ -159,6 +156,20 @@ class HttpClient:
                 ) from error
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         return self._tls
+
+
+def _proxy(network: Network) -> tuple[str, int] | None:
+    """Return the proxy's host and port. Raises UpdateRejected (E_POLICY)."""
+    if network.proxy is None:
+        return None
+    try:
+        parts = urlsplit(network.proxy)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    if parts.scheme != "http" or not host or not port or parts.username is not None:
+        raise rejected(Code.POLICY, "the proxy is not of the form http://host:port")
+    return host, port
 
 
 def _away(url: Url, error: Exception) -> TransientError:

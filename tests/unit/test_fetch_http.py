@@ -1,5 +1,9 @@
 """The agent's HTTP client: TLS, kept connections, no surprises from the environment."""
 
+import select
+import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +102,44 @@ def test_a_configured_proxy_is_asked_for_the_whole_address() -> None:
         network = Network(proxy=proxy.url, http_hosts=frozenset({"updates.example"}))
         body = fetch(HttpClient(network, IMPATIENT), "http://updates.example/tree?x=1")
         assert body == b"http://updates.example/tree?x=1"
+
+
+class _Tunnel(socketserver.BaseRequestHandler):
+    """A proxy that knows CONNECT."""
+
+    def handle(self) -> None:
+        client: socket.socket = self.request
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        host, _, port = head.split()[1].decode().rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as server:
+            client.sendall(b"HTTP/1.1 200 Go ahead\r\n\r\n")
+            while True:
+                for ready in select.select([client, server], [], [], 5)[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    (server if ready is client else client).sendall(data)
+
+
+def test_a_configured_proxy_carries_tls_to_the_server_itself(
+    server: FaultServer, ca: LoopbackCa
+) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Tunnel) as proxy:
+        proxy.daemon_threads = True
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        address = f"http://127.0.0.1:{proxy.server_address[1]}"
+        client = HttpClient(Network(ca_file=ca.ca_file, proxy=address), IMPATIENT)
+        assert fetch(client, server.url) == b"hello"
+        client.close()
+        proxy.shutdown()
+
+
+@pytest.mark.parametrize("proxy", ["proxy:3128", "https://p:1", "http://p", "http://u:s@p:1", "["])
+def test_a_proxy_that_is_not_understood_is_refused_at_once(proxy: str) -> None:
+    with pytest.raises(UpdateRejected, match="E_POLICY"):
+        HttpClient(Network(proxy=proxy), IMPATIENT)
 
 
 def test_a_connection_refused_is_the_networks_fault() -> None:
