@@ -38,6 +38,23 @@ class Result(StrEnum):
     WAITING = "waiting"
 
 
+class Decision(StrEnum):
+    """A person's answer to a deployment that asks (`Record.stop_before`)."""
+
+    GO_ON = "go on"
+    ROLL_BACK = "roll back"
+
+
+class NothingToDecide(AgentError):
+    """No deployment waits for a person's decision."""
+
+
+def begin(journal: Journal, ports: Ports, record: Record) -> None:
+    """Journal a new deployment, with the report that it starts; `run` does the rest."""
+    record = entered(record, record.state, ports.bootloader.facts().boot_id)
+    journal.enter(record, [_event(record, ports)])
+
+
 def run(journal: Journal, ports: Ports) -> Result:
     """Drive the journaled deployment until it is over, has to wait, or a reboot takes us away.
 
@@ -46,12 +63,28 @@ def run(journal: Journal, ports: Ports) -> Result:
     record = journal.record()
     if record is None:
         return Result.IDLE
-    state = record.state
-    if record.entries:
-        state = resume_state(record.memory, ports.bootloader.facts())
-        record = resumed(record, state)
+    state = resume_state(record.memory, ports.bootloader.facts())
+    return _drive(resumed(record, state), state, journal, ports)
+
+
+def decide(journal: Journal, ports: Ports, decision: Decision) -> Result:
+    """Go on with the deployment that asks a person, or take it back. Raises NothingToDecide."""
+    record = journal.record()
+    if record is None or record.stop_before is not record.state:
+        raise NothingToDecide("no deployment waits for a decision")
+    state = resume_state(record.memory, ports.bootloader.facts())
+    record = replace(resumed(record, state), stop_before=None)
+    if decision is Decision.ROLL_BACK:
+        state = State.ROLLBACK if record.begun else State.CLEANUP
+        by_hand = Problem(Verdict.FAILED, FailureClass.POLICY, "rolled back by hand")
+        record = replace(record, problem=record.problem or by_hand)
+    return _drive(record, state, journal, ports)
+
+
+def _drive(record: Record, state: State, journal: Journal, ports: Ports) -> Result:
+    """The loop. Every state is journaled before its work, here and in `begin`, nowhere else."""
     while state is not State.IDLE:
-        news = state is not record.state or not record.entries
+        news = state is not record.state
         record = entered(record, state, ports.bootloader.facts().boot_id)
         if looping(record):
             log.error("gave up on set %s after %d states", record.set, record.entries)

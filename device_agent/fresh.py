@@ -1,15 +1,13 @@
 """Is the deployment still wanted, now? Asked again before the install and before the reboot."""
 
-from device_agent.core.record import Problem, Record, Step
+from device_agent.core.record import MAX_MESSAGE, Problem, Record, Step
 from device_agent.core.states import Outcome
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.journal import Journal
 from device_agent.ports import BootFacts, Ports, Trusted
-from schemas.resolve import Action, DeviceView, resolve
+from schemas.resolve import Action, DeviceView, Target, resolve
 from schemas.wire.report import Event, EventKind
 from schemas.wire.report import Outcome as Verdict
-
-MAX_MESSAGE = 1000  # characters of an event's message
 
 
 def refresh(journal: Journal, ports: Ports) -> Trusted:
@@ -17,17 +15,27 @@ def refresh(journal: Journal, ports: Ports) -> Trusted:
     try:
         return ports.trust.refresh()
     except UpdateRejected as error:
-        event = Event(
-            id=ports.new_id(),
-            kind=EventKind.REFUSED,
-            at=ports.clock.now(),
-            boot_id=ports.bootloader.facts().boot_id,
-            failure=error.failure,
-            code=error.code,
-            message=error.message[:MAX_MESSAGE],
-        )
-        journal.refuse(str(error), event)
+        report_refusal(error, journal, ports)
         raise
+
+
+def report_refusal(
+    error: UpdateRejected, journal: Journal, ports: Ports, target: Target | None = None
+) -> None:
+    """Queue the event of a refusal that changed nothing, once for each distinct reason."""
+    event = Event(
+        id=ports.new_id(),
+        kind=EventKind.REFUSED,
+        at=ports.clock.now(),
+        boot_id=ports.bootloader.facts().boot_id,
+        rollout=target.rollout if target else None,
+        set=target.set if target else None,
+        attempt=target.attempt if target else None,
+        failure=error.failure,
+        code=error.code,
+        message=error.message[:MAX_MESSAGE],
+    )
+    journal.refuse(str(error), event)
 
 
 def device_view(journal: Journal, boot: BootFacts) -> DeviceView:

@@ -192,6 +192,10 @@ class Journal:
             for name, value in values.items():
                 self._put(f"note:{name}", value)
 
+    def forget(self, name: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM meta WHERE name = ?", (f"note:{name}",))
+
     def recall(self, name: str) -> str | None:
         return self._meta(f"note:{name}")
 

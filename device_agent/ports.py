@@ -131,6 +131,36 @@ class Clock(Protocol):
     def monotonic(self) -> float: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the gateway answered: an HTTP status, and a body that was bounded while reading."""
+
+    status: int
+    body: bytes
+
+
+class Gateway(Protocol):
+    """Where reports go. Raises TransientError when it cannot be reached in time."""
+
+    def get(self, path: str) -> Answer: ...
+
+    def post(self, path: str, body: bytes) -> Answer: ...
+
+
+class Identity(Protocol):
+    """The device's key. `key_id` is `sha256:` and 64 hex digits over `public_key_der`."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    @property
+    def public_key_der(self) -> bytes: ...
+
+    def sign(self, payload: bytes, typ: str) -> str:
+        """Return the compact JWS over `payload`, with `typ` in its header."""
+        ...
+
+
 Sleep = Callable[[float], None]
 
 

@@ -1,0 +1,29 @@
+"""What the journal says about the next poll; for the resident loop, hence small."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from device_agent.core.schedule import ROLLING_HEARTBEAT, heartbeat_due
+from device_agent.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """`busy`: a deployment is at work, or a report is due: a child is needed in any case.
+    `hint`: the poll interval that the last manifest asked for, in seconds."""
+
+    busy: bool
+    hint: float | None = None
+
+
+def report_due(journal: Journal, now: datetime, heartbeat: float) -> bool:
+    """Return whether there is something to report: events, or a heartbeat (interval in seconds)."""
+    rolling = journal.recall("rolling")
+    interval = min(heartbeat, ROLLING_HEARTBEAT) if rolling else heartbeat
+    return bool(journal.pending()) or heartbeat_due(journal.recall_time("heartbeat"), now, interval)
+
+
+def outlook(journal: Journal, *, reports: bool) -> Outlook:
+    """`reports`: something is to be reported now."""
+    hint = journal.recall("poll")
+    return Outlook(journal.record() is not None or reports, float(hint) if hint else None)

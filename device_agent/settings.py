@@ -1,0 +1,214 @@
+"""The agent's configuration, `/etc/fleetcd/agent.toml`: read strictly, once.
+
+An unknown key is an error with a suggestion; types are checked; relative paths are relative to the
+file. Sections are the dataclasses below.
+"""
+
+import difflib
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+DEFAULT_PATH = Path("/etc/fleetcd/agent.toml")
+LIMIT = 256 * 1024  # bytes
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+
+Section = TypeVar("Section")
+
+
+class Misconfigured(Exception):
+    """The configuration is wrong: a person must change it. Says file, key, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """`state` is a directory on the data partition; `facts` are what `compatible` may ask for;
+    `facts_file` adds `key=value` lines; `enrol_token_file` holds a one-time token."""
+
+    name: str
+    state: Path = Path("/var/lib/fleetcd")
+    facts: Mapping[str, str] = field(default_factory=dict)
+    facts_file: Path | None = None
+    enrol_token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`tree` and `gateway` are addresses; no `gateway`: nothing is reported. `ca` is a PEM file
+    (default: the system's store). `http_hosts` may be asked without TLS."""
+
+    tree: str
+    gateway: str | None = None
+    ca: Path | None = None
+    proxy: str | None = None
+    http_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """`root` is the root.json that the read-only image carries."""
+
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """`file`: a bootloader in `directory`, under a supervisor; `none`: a device without slots."""
+
+    bootloader: Literal["file", "none"] = "none"
+    directory: Path | None = None
+    slots: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """Where Update Modules lie, and how many seconds each of their calls may take."""
+
+    directories: tuple[Path, ...] = (
+        Path("/usr/share/fleetcd/modules/v3"),
+        Path("/usr/share/mender/modules/v3"),
+    )
+    timeout: float = 4 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`exit`: end with status 75, a supervisor restarts the agent; else a command to run."""
+
+    reboot: Literal["exit"] | tuple[str, ...] = ("systemctl", "reboot")
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Seconds; `interval` counts until a manifest hints otherwise. `step_timeout` bounds a poll
+    with all the work that it leads to."""
+
+    interval: float = 300.0
+    jitter: float = 0.2
+    initial_delay: float = 30.0
+    step_timeout: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Seconds between heartbeats; 5 minutes at most while the device's fleet rolls out."""
+
+    heartbeat: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    device: Device
+    server: Server
+    trust: Trust
+    boot: Boot = field(default_factory=Boot)
+    modules: Modules = field(default_factory=Modules)
+    machine: Machine = field(default_factory=Machine)
+    poll: Poll = field(default_factory=Poll)
+    reports: Reports = field(default_factory=Reports)
+
+    @property
+    def journal(self) -> Path:
+        return self.device.state / "journal.db"
+
+
+def load(path: Path) -> Settings:
+    """Return the configuration in `path`. Raises Misconfigured."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LIMIT + 1)
+    except OSError as error:
+        raise Misconfigured(f"{path}: {error.strerror}") from error
+    if len(data) > LIMIT:
+        raise Misconfigured(f"{path}: more than {LIMIT} bytes")
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Settings:
+    """Return the configuration in `data`, as it lies at `path`. Raises Misconfigured."""
+    try:
+        document = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path}: {error}") from error
+    settings = _section(Settings, document, path, "")
+    _check(settings, path)
+    return settings
+
+
+def _check(settings: Settings, path: Path) -> None:
+    if not NAME.fullmatch(settings.device.name):
+        raise Misconfigured(
+            f"{path}: device.name: {settings.device.name!r} is not a name; use at most 63 of"
+            " a-z, 0-9, '-' and '.'"
+        )
+    boot = settings.boot
+    if boot.bootloader == "file" and boot.directory is None:
+        raise Misconfigured(f'{path}: boot.directory: needed by bootloader = "file"')
+    if boot.bootloader == "file" and set(boot.slots) != {"a", "b"}:
+        raise Misconfigured(f"{path}: boot.slots: name exactly the slots a and b")
+    if not 0 <= settings.poll.jitter < 1:
+        raise Misconfigured(f"{path}: poll.jitter: a fraction from 0 to below 1")
+    if min(settings.poll.interval, settings.reports.heartbeat, settings.modules.timeout) <= 0:
+        raise Misconfigured(f"{path}: intervals and timeouts are more than 0 seconds")
+
+
+def _section(kind: type[Section], table: Mapping[str, Any], path: Path, where: str) -> Section:
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in fields(typing.cast(Any, kind))}
+    for key in table:
+        if key not in known:
+            raise Misconfigured(f"{path}: {where}{key}: unknown key{_suggestion(key, known)}")
+    found: dict[str, Any] = {}
+    for name, item in known.items():
+        if name in table:
+            found[name] = _value(hints[name], table[name], path, f"{where}{name}")
+        elif item.default is MISSING and item.default_factory is MISSING:
+            raise Misconfigured(f"{path}: {where}{name}: missing")
+    return kind(**found)
+
+
+def _suggestion(key: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+
+
+def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in arguments if option is not type(None)]
+        lists = isinstance(value, list)
+        fitting = [option for option in options if (typing.get_origin(option) is tuple) == lists]
+        return _value((fitting or options)[0], value, path, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise Misconfigured(f"{path}: {where}: one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        _expect(list, value, path, where)
+        return tuple(_value(arguments[0], item, path, where) for item in value)
+    if origin is Mapping:
+        _expect(dict, value, path, where)
+        return {
+            key: _value(arguments[1], item, path, f"{where}.{key}") for key, item in value.items()
+        }
+    if kind is Path:
+        return path.parent / _expect(str, value, path, where)
+    if kind is float:
+        return float(_expect(int if type(value) is int else float, value, path, where))
+    if kind is str:
+        return _expect(str, value, path, where)
+    return _section(kind, _expect(dict, value, path, where), path, f"{where}.")
+
+
+_WORDS = {str: "text in quotes", float: "a number", list: "a list", dict: "a table"}
+
+
+def _expect(kind: type, value: Any, path: Path, where: str) -> Any:
+    if type(value) is not kind:
+        raise Misconfigured(f"{path}: {where}: {_WORDS[kind]} expected, not {value!r}")
+    return value
