@@ -128,7 +128,7 @@ class Child:
     ) -> None:
         if self.running:
             self._end()
-        self._process.wait()
+        self._reap()
         self._selector.close()
         for pipe in self._pipes:
             pipe.close()
@@ -166,7 +166,7 @@ class Child:
         if not self._wait_until(time.monotonic() + timeout):
             self._timed_out = True
             self._end()
-        status = self._process.wait()
+        status = self._reap()
         self._drain()
         stdout, stderr = (bytes(kept) for kept in self._kept.values())
         return Completed(status, stdout, stderr, self._timed_out, self._truncated)
@@ -184,6 +184,13 @@ class Child:
         self._signal(signal.SIGTERM)
         self._wait_until(time.monotonic() + self._termination)
         self._signal(signal.SIGKILL)
+
+    def _reap(self) -> int:
+        """Return the status. A child that hangs in the kernel outlives KILL: it is left there."""
+        try:
+            return self._process.wait(self._termination)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

@@ -78,7 +78,8 @@ class _Program:
         traceback: TracebackType | None,
     ) -> None:
         self._child.kill()
-        self._child.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(STALL)
         self._selector.close()
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe:

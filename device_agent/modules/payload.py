@@ -79,8 +79,11 @@ class OpaqueFile:
         return self._header
 
     def files(self) -> Iterator[PayloadFile]:
-        chunks = self._source.stream(self._artifact)
-        yield PayloadFile(self._name, self._artifact.size, chunks)
+        yield PayloadFile(self._name, self._artifact.size, self._chunks())
+
+    def _chunks(self) -> Iterator[bytes]:
+        """Ask the source only when somebody reads: a module may not, and then asks again."""
+        yield from self._source.stream(self._artifact)
 
 
 def file_name(url: str | None) -> str:

@@ -63,8 +63,10 @@ def test_a_module_that_asks_for_sizes_is_told_them(device: ModuleDevice) -> None
 
 
 def test_a_module_that_does_not_stream_finds_the_file_in_the_tree(device: ModuleDevice) -> None:
-    device.installer.download(app(), source_of(CONTENT))
+    source = source_of(CONTENT)
+    device.installer.download(app(), source)
     assert (device.tree / "files" / "app.tar").read_bytes() == CONTENT
+    assert source.streams == 1
     assert not (device.tree / "stream-next").exists()
     assert not (device.tree / "streams").exists()
 
