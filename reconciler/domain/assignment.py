@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from reconciler.domain import reasons
 from reconciler.domain.desired import DeclaredDevice, Desired, FleetIntent
 from reconciler.domain.observed import EnrolledDevice
 from schemas.selector import Operator, Selector, parse_selector
@@ -165,13 +166,13 @@ def guard(
     leaving = _leaving(desired, published, entries, statuses)
     if limits.max_devices_leaving_fleet is not None and leaving > limits.max_devices_leaving_fleet:
         return (
-            f"{leaving} devices would leave their fleet,"
+            f"{reasons.devices(leaving)} would leave their fleet,"
             f" maxDevicesLeavingFleet is {limits.max_devices_leaving_fleet}"
         )
     changed = _changed(desired, published, entries, statuses)
     if limits.max_devices_per_commit is not None and changed > limits.max_devices_per_commit:
         return (
-            f"{changed} devices would change,"
+            f"{reasons.devices(changed)} would change,"
             f" maxDevicesPerCommit is {limits.max_devices_per_commit}"
         )
     return None

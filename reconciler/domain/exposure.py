@@ -168,7 +168,7 @@ class Roster:
         self._known: dict[tuple[str, tuple[AdmitRule, ...]], Mapping[str, Tally]] = {}
 
     def tallies(self, rollout: Rollout) -> Mapping[str, Tally]:
-        """Return by stage what it admitted first."""
+        """Return by stage what it admitted first; stages that admit nobody are left out."""
         asked = (rollout.id, admit_rules(rollout))
         if asked not in self._known:
             self._known[asked] = _tallies(rollout, self.members)
@@ -188,12 +188,9 @@ def _tallies(rollout: Rollout, fleet: Iterable[Member]) -> Mapping[str, Tally]:
         counted[rule.stage, "reachable"] += member.reachable
         counted[rule.stage, "done"] += member.reachable and member.running == rollout.set
     return {
-        one.stage: Tally(
-            counted[one.stage, "admitted"],
-            counted[one.stage, "reachable"],
-            counted[one.stage, "done"],
-        )
-        for one in rollout.exposure
+        stage: Tally(number, counted[stage, "reachable"], counted[stage, "done"])
+        for (stage, what), number in counted.items()
+        if what == "admitted"
     }
 
 

@@ -43,8 +43,10 @@ class Evidence:
 
     @property
     def judged(self) -> StageCounts:
-        """Return the counts whose success is measured: an empty increment borrows all before it."""
-        return self.own if self.own.admitted or self.own.finished else self.total
+        """Return the counts whose success is measured: an increment that owes no answer borrows
+        all before it."""
+        owes = self.asked or self.own.finished or (self.own.admitted and self.expected)
+        return self.own if owes else self.total
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from reconciler.domain import ledger, reasons
 from reconciler.domain.desired import FleetIntent, OnFailure, Stage
-from reconciler.domain.exposure import Roster, opening, stages_left
+from reconciler.domain.exposure import Roster, Tally, opening, stages_left
 from reconciler.domain.gates import Evidence, Verdict, broken, evaluate
 from schemas.canonical import rollout_id
 from schemas.wire.descriptor import Descriptor
@@ -261,8 +261,8 @@ def _counted(rollout: Rollout, view: View) -> Rollout:
             opened,
             counts=replace(
                 counts.get(opened.stage, StageCounts()),
-                admitted=found[opened.stage].admitted,
-                reachable=found[opened.stage].reachable,
+                admitted=found.get(opened.stage, Tally()).admitted,
+                reachable=found.get(opened.stage, Tally()).reachable,
             ),
         )
         for opened in rollout.exposure
@@ -277,7 +277,7 @@ def _evidence(rollout: Rollout, view: View) -> Evidence:
     return Evidence(
         own=opened.counts,
         total=_sum([one.counts for one in rollout.exposure]),
-        done=view.roster.tallies(rollout)[opened.stage].done,
+        done=view.roster.tallies(rollout).get(opened.stage, Tally()).done,
         expected=opened.size > before,
         everybody=bool(able) and all(member.running == rollout.set for member in able),
     )
