@@ -76,14 +76,7 @@ class GitChild:
         The child inherits the descriptors `hold`. Raises Unavailable after the timeout,
         TooMuchOutput beyond the limit; both end the child and all its descendants.
         """
-        process = self._git.execute(
-            [*_hiding_ours(environment), "git", *arguments],
-            istream=subprocess.PIPE,
-            as_process=True,
-            env=dict(environment.variables),
-            start_new_session=True,  # its own group, and no terminal to ask questions on
-            pass_fds=tuple(hold),
-        )
+        process = self._start(arguments, environment, hold)
         child = cast("subprocess.Popen[bytes]", process.proc)
         exchange = _Exchange(child, stdin, limit)
         try:
@@ -96,6 +89,21 @@ class GitChild:
         if status == _NOT_FOUND:
             raise Misconfigured("there is no program `git` on PATH: install git 2.31 or later")
         return Outcome(status, bytes(exchange.stdout), explain(exchange.stderr, environment))
+
+    def _start(
+        self, arguments: Sequence[str], environment: Environment, hold: Sequence[int]
+    ) -> Git.AutoInterrupt:
+        try:
+            return self._git.execute(
+                [*_hiding_ours(environment), "git", *arguments],
+                istream=subprocess.PIPE,
+                as_process=True,
+                env=dict(environment.variables),
+                start_new_session=True,  # its own group, and no terminal to ask questions on
+                pass_fds=tuple(hold),
+            )
+        except OSError as error:  # no memory, no more processes or descriptors
+            raise Unavailable(f"git cannot be started: {error.strerror}") from error
 
 
 def explain(stderr: bytes | bytearray, environment: Environment) -> str:

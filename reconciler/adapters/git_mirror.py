@@ -189,6 +189,8 @@ class Mirror:
         """Return whether every object is there and intact; one that takes too long is believed."""
         try:
             return self._in(mirror, "fsck", "--full", "--no-dangling", "--no-progress").status == 0
+        except TooMuchOutput:
+            return False  # it lists what is missing
         except Unavailable:
             return True
 

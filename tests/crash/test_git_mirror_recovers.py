@@ -241,6 +241,23 @@ def test_a_damaged_mirror_is_made_anew(
     reads_whole(source_of(upstream.bare, state), upstream)
 
 
+def test_more_missing_objects_than_can_be_listed_are_damage_too(
+    upstream: Upstream, state: Path
+) -> None:
+    upstream.push({f"{n}.yaml": b"%d" % n for n in range(2_000)})
+    source = source_of(upstream.bare, state)
+    reads_whole(source, upstream)
+    files = source.files(upstream.head())
+    (pack,) = packs(state)
+    aside = pack.rename(state / "aside.pack")
+    with aside.open("rb") as stream:
+        command = ["git", f"--git-dir={mirror(state)}", "unpack-objects", "-q"]
+        subprocess.run(command, stdin=stream, check=True, timeout=BOUND)
+    for blob in {file.blob for file in files}:
+        (mirror(state) / "objects" / blob[:2] / blob[2:]).unlink()
+    reads_whole(source, upstream)
+
+
 def test_altered_bytes_are_never_returned(upstream: Upstream, state: Path) -> None:
     source = source_of(upstream.bare, state)
     reads_whole(source, upstream)
