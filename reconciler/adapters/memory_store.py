@@ -61,7 +61,7 @@ class MemoryStore:
         self._rules: dict[str, Rules] = {}
         self._current: set[str] = set()
         self._attempts: dict[AttemptKey, Attempt] = {}
-        self._events: dict[tuple[str, str], Event] = {}
+        self.events: dict[tuple[str, str], Event] = {}
         self._counters: Counter[CounterKey] = Counter()
         self._spent: dict[str, datetime] = {}
         self._decisions: list[tuple[str, Decision]] = []
@@ -221,7 +221,7 @@ class MemoryStore:
                 self._entries,
                 self._rules,
                 self._attempts,
-                self._events.keys(),
+                self.events.keys(),
                 self._spent.keys(),
             )
             receipts, changes = process(submissions, known, now)
@@ -232,7 +232,7 @@ class MemoryStore:
         for device in changes.devices.values():
             self._save(device)
         self._attempts.update(changes.attempts)
-        self._events.update(changes.events)
+        self.events.update(changes.events)
         self._counters.update(changes.counters)
         self._spent.update(changes.spent)
 
