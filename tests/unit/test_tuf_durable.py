@@ -1,12 +1,15 @@
 """Files are whole or absent, and flushed before they get their names."""
 
+import ctypes
+import errno
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.durable import BATCH, Medium, create_private
+from reconciler.adapters import durable
+from reconciler.adapters.durable import BATCH, FEW, Medium, create_private, flush_file_system
 
 
 class _Flushes:
@@ -45,8 +48,36 @@ def test_a_new_directory_is_flushed_into_its_parent(
     assert [name for name, _ in flushes.events] == [tmp_path.name, "a", ".file.part", "b"]
 
 
-def test_more_files_than_a_process_may_open_are_written(tmp_path: Path) -> None:
-    files = [(tmp_path / str(number), b"%d" % number) for number in range(BATCH * 2 + 1)]
+def test_many_files_are_flushed_by_one_call_before_any_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = list[list[str]]()
+
+    def flush(directory: Path) -> None:
+        named.append([path.name for path in directory.iterdir() if path.suffix != ".part"])
+        flush_file_system(directory)
+
+    monkeypatch.setattr(durable, "flush_file_system", flush)
+    Medium().write([(tmp_path / str(number), b"") for number in range(FEW + 1)])
+    assert named == [[]]
+
+
+def test_a_flush_that_fails_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def syncfs(self, _fd: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr(durable, "_libc", Broken())
+    with pytest.raises(OSError, match="Input/output error"):
+        Medium().write([(tmp_path / str(number), b"") for number in range(FEW + 1)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_files_than_one_batch_are_written(tmp_path: Path) -> None:
+    files = [(tmp_path / str(number), b"%d" % number) for number in range(BATCH + 1)]
     Medium().write(iter(files))
     assert [(path, path.read_bytes()) for path, _ in files] == files
 
