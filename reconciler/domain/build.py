@@ -137,10 +137,10 @@ class _Resolver:
         return {
             component: ComponentRef(release, self._descriptors[release].digest)
             for component, release in releases.items()
-            if self._usable(document, (*path, component), release)
+            if self._exists(document, (*path, component), release)
         }
 
-    def _usable(self, document: Document[Any], path: Path, release: str) -> bool:
+    def _exists(self, document: Document[Any], path: Path, release: str) -> bool:
         declared = self._found.releases.get(release)
         if declared is None:
             remedy = _did_you_mean(release, self._found.releases, "add the Release")
@@ -152,7 +152,7 @@ class _Resolver:
             what = f"`{release}` is withdrawn: {reason}"
             remedy = "name another release"
             self.problems.append(document.problem(path, Code.POLICY, what, remedy))
-        return reason is None
+        return True
 
     def _device(self, source: DeviceSource) -> DeclaredDevice:
         spec, pin_path = source.spec, (*source.path, "pin")

@@ -146,3 +146,22 @@ def test_a_document_that_is_none_says_so(text: str, field: str, message: str, re
     assert problem.field == field
     assert message in problem.message
     assert remedy in problem.remedy
+
+
+def test_a_document_with_an_alias_is_not_also_blamed_for_what_the_alias_left_out() -> None:
+    text = HEAD + "kind: Fleet\nmetadata: {name: a}\nspec:\n  selector: a\n  <<: *base\n"
+    codes = [problem.code for problem in write.load({"a.yaml": text}).problems]
+    assert codes == [Code.ANCHOR, Code.ANCHOR]
+
+
+def test_a_document_after_one_with_an_alias_is_checked_as_any_other() -> None:
+    text = f"- *a\n---\n{write.fleet(more='polcy: x')}"
+    fields = [problem.field for problem in write.load({"a.yaml": text}).problems]
+    assert fields == ["[0]", "spec.polcy"]
+
+
+def test_a_hidden_character_of_a_key_does_not_come_back_in_another_problems_field() -> None:
+    text = write.fleet(more='vars: {"a\\e[2Jb": [1]}')
+    hidden, wrong = write.load({"a.yaml": text}).problems
+    assert (hidden.code, wrong.code) == (Code.CHAR, Code.SCHEMA)
+    assert wrong.field == 'spec.vars["a\N{REPLACEMENT CHARACTER}[2Jb"]'
