@@ -81,7 +81,7 @@ def explore(
     """
     shots = world.root.with_name(world.root.name + ".shots")
     yield settle(world, Instants(world.root, shots if crashes else None), crashed_in)
-    if not crashes:
+    if not shots.is_dir():
         return
     for shot in sorted(shots.iterdir(), key=lambda path: int(path.name)):
         crashed = World(shot, world.scenario)
@@ -90,6 +90,7 @@ def explore(
             crashed.restart()
         yield from explore(crashed, mode, crashes=crashes - 1, crashed_in=states)
         shutil.rmtree(shot)
+    shutil.rmtree(shots)
 
 
 def settle(world: World, instants: Instants, crashed_in: tuple[State, ...]) -> Run:

@@ -1,0 +1,42 @@
+"""The journal's record is pinned: an older agent must be able to read it after a rollback."""
+
+import json
+from pathlib import Path
+
+from device_agent.core.component import RebootNeed
+from device_agent.core.record import Problem, Record
+from device_agent.core.states import State
+from schemas.wire.decode import decode, to_json
+from schemas.wire.report import FailureClass, Outcome
+from tests.support.agent_fakes import MODULE, ROOTFS, a_record
+
+GOLDEN = Path(__file__).with_name("journal_record.json")
+
+RECORD = a_record(
+    ROOTFS,
+    MODULE,
+    state=State.ROLLBACK,
+    boot_id="00112233445566778899aabbccddeeff",
+    begun=2,
+    entries=11,
+    tries=1,
+    reboots={"os": RebootNeed.AGENT},
+    problem=Problem(Outcome.FAILED, FailureClass.HEALTHCHECK, "systemd:kiosk.service: inactive"),
+    inconsistent=("app",),
+    waiting="the published tree cannot be asked",
+    stop_before=State.COMMIT,
+)
+
+
+def test_the_record_is_written_as_pinned() -> None:
+    written = json.dumps(to_json(RECORD), indent=2, sort_keys=True) + "\n"
+    assert GOLDEN.read_text(encoding="utf-8") == written
+
+
+def test_the_pinned_record_is_read() -> None:
+    assert decode(Record, GOLDEN.read_bytes()) == RECORD
+
+
+def test_a_newer_agents_record_is_read() -> None:
+    newer = json.loads(GOLDEN.read_text(encoding="utf-8")) | {"invented": {"later": True}}
+    assert decode(Record, json.dumps(newer).encode()) == RECORD
