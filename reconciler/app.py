@@ -8,7 +8,9 @@ from types import FrameType
 
 import structlog
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from reconciler.adapters.git_source import GitSource
@@ -121,7 +123,12 @@ class App:
         )
 
     def _tree_alone(self) -> ASGIApp:
-        return Starlette(routes=[Mount(TREE, StaticTree(self._settings.tree.directory))])
+        def well(_request: Request) -> Response:
+            return PlainTextResponse("ok\n")
+
+        tree = StaticTree(self._settings.tree.directory)
+        probes = [Route(path, well) for path in ("/healthz", "/readyz")]
+        return Starlette(routes=[*probes, Mount(TREE, tree)])
 
     def _reconcile(self, store: SqlStore) -> None:
         settings = self._settings

@@ -66,7 +66,7 @@ def make_device(
     (directory / "boot").mkdir()
     private = ec.generate_private_key(ec.SECP256R1())
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    key_file = os.open(state / "identity.pem", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    key_file = os.open(state / "device.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(key_file, "wb") as file:
         file.write(pem)
     public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -111,9 +111,13 @@ heartbeat = 10
 
 
 def start_devices(devices: Sequence[VirtualDevice], log: Path) -> subprocess.Popen[bytes]:
-    """Start the supervisor over all `devices`; it ends with its process group."""
+    """Start the supervisor over all `devices`, in a process group of its own."""
     command = [sys.executable, "-m", "device_agent.supervisor", *(str(d.config) for d in devices)]
     with log.open("ab") as file:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )

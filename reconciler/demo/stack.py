@@ -3,7 +3,9 @@
 The demo plays on it, and so do the end-to-end tests.
 """
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -62,7 +64,7 @@ class Stack:
     def __init__(self, directory: Path, *, devices: int, policy: str = POLICY) -> None:
         self.directory = directory.resolve()
         self._count, self._policy = devices, policy
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._supervisors: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
         self._reconciler: subprocess.Popen[bytes] | None = None
         self.devices: tuple[VirtualDevice, ...] = ()
 
@@ -87,7 +89,18 @@ class Stack:
     def start(self) -> None:
         """Start reconciler, gateway and tree server, then the devices."""
         self.start_reconciler()
-        self._processes.append(start_devices(self.devices, self.directory / "devices.log"))
+        self.power_on(*self.devices)
+
+    def power_on(self, *devices: VirtualDevice) -> None:
+        """Start `devices` under one supervisor."""
+        supervisor = start_devices(devices, self.directory / "devices.log")
+        self._supervisors[tuple(device.name for device in devices)] = supervisor
+
+    def power_off(self, *devices: VirtualDevice) -> None:
+        """Cut the power of devices that were switched on together."""
+        supervisor = self._supervisors.pop(tuple(device.name for device in devices))
+        os.killpg(supervisor.pid, signal.SIGKILL)
+        supervisor.wait(STOP_WITHIN)
 
     def start_reconciler(self, *parts: str) -> None:
         command = [sys.executable, "-m", "reconciler", "run", *parts]
@@ -102,6 +115,7 @@ class Stack:
 
     def stop_reconciler(self) -> None:
         if self._reconciler is not None:
+            self.session.close()  # an open connection would delay the server's end
             end(self._reconciler)
             self._reconciler = None
 
@@ -127,9 +141,9 @@ class Stack:
 
     def stop(self) -> None:
         """End every process that was started. Again: no effect."""
-        for process in self._processes:
-            end(process)
-        self._processes.clear()
+        for supervisor in self._supervisors.values():
+            end(supervisor)
+        self._supervisors.clear()
         self.stop_reconciler()
 
     # What the story asks for (reconciler/demo/story.py)

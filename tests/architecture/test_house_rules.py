@@ -55,6 +55,13 @@ def test_only_the_two_app_modules_build_adapters() -> None:
             assert "reconciler.adapters" not in path.read_text(encoding="utf-8"), name(path)
 
 
+@pytest.mark.parametrize("path", [p for p in PROGRAM if "device_agent" in p.parts], ids=name)
+def test_the_agent_cannot_sign_metadata(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert "tuf.repository" not in source
+    assert "securesystemslib.signer" not in source
+
+
 def imported_by(statement: str) -> set[str]:
     code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
     result = subprocess.run(
