@@ -129,9 +129,8 @@ def test_an_old_timestamp_played_back_under_a_running_reconciler_is_refused(
 ) -> None:
     tree = SignedTree(tmp_path / "tree")
     reconciler = tree.writer()
-    old = tree.layout.timestamp.read_bytes()
-    reconciler.refresh_timestamp(NOW)
     reconciler.publish(FIRST, NOW)
+    old = tree.layout.timestamp.read_bytes()
     reconciler.refresh_timestamp(NOW)
     reconciler.publish(FIRST, NOW)
     tree.layout.timestamp.write_bytes(old)
