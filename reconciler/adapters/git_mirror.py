@@ -73,8 +73,6 @@ class Mirror:
 
     def descends(self, commit: str, ancestor: str) -> bool:
         """Return whether `ancestor` is `commit` or in its history. Raises Unavailable (damage)."""
-        if len(commit) != len(ancestor):
-            return False
         outcome = self.look(commit, "merge-base", "--is-ancestor", ancestor, commit)
         if outcome.status in (0, 1):
             return outcome.status == 0

@@ -40,7 +40,6 @@ _HARDENED = {
 _CONFIG = (
     ("core.hooksPath", "/dev/null"),
     ("credential.helper", ""),
-    ("fetch.fsckObjects", "true"),
     ("fetch.recurseSubmodules", "false"),
     ("fetch.unpackLimit", "1"),  # one fsynced pack a fetch instead of many loose files
     ("gc.autoDetach", "false"),

@@ -117,6 +117,36 @@ def test_a_branch_that_was_set_back_to_an_older_commit_is_refused(
         source.fetch()
 
 
+def test_what_is_served_is_kept_when_its_history_was_rewritten(
+    upstream: Upstream, state: Path
+) -> None:
+    base = upstream.push({"a.yaml": b"1"})
+    served = upstream.push({"a.yaml": b"2"})
+    source = source_of(upstream.bare, state)
+    source.accept(source.fetch())
+    upstream.git("reset", "--quiet", "--hard", base)
+    upstream.push({"a.yaml": b"3"})
+    with pytest.raises(CommitRefused):
+        source.fetch()
+    upstream.git("--git-dir", str(state / "git" / "sha1.git"), "gc", "--quiet", "--prune=now")
+    assert contents(source, served) == {"a.yaml": b"2"}
+
+
+def test_a_repository_of_another_object_format_is_other_history(
+    upstream: Upstream, state: Path, tmp_path: Path
+) -> None:
+    upstream.push({"a.yaml": b"1"})
+    source = source_of(upstream.bare, state)
+    source.accept(source.fetch())
+    converted = Upstream(tmp_path / "converted", "sha256")
+    commit = converted.push({"a.yaml": b"1"})
+    with pytest.raises(CommitRefused, match="does not contain the last accepted commit"):
+        source_of(converted.bare, state).fetch()
+    allowing = source_of(converted.bare, state, allow_reset=commit)
+    allowing.accept(allowing.fetch())
+    assert allowing.accepted() == commit
+
+
 def test_a_commit_that_was_not_accepted_may_be_replaced(upstream: Upstream, state: Path) -> None:
     base = upstream.push({"a.yaml": b"1"})
     source = source_of(upstream.bare, state)
@@ -282,6 +312,6 @@ def test_a_state_directory_inside_another_repository_changes_nothing(
     upstream: Upstream, tmp_path: Path
 ) -> None:
     commit = upstream.push({"a.yaml": b"1"})
-    (tmp_path / ".git").mkdir()
-    (tmp_path / ".git" / "config").write_text("[core\nthis is no configuration\n")
-    assert source_of(upstream.bare, tmp_path / "state").fetch() == commit
+    around = Upstream(tmp_path / "around")
+    around.git("config", "url.file:///nowhere/.insteadOf", f"{upstream.root}/")
+    assert source_of(upstream.bare, around.work / "state").fetch() == commit

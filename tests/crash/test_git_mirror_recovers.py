@@ -244,7 +244,7 @@ def test_a_damaged_mirror_is_made_anew(
 def test_more_missing_objects_than_can_be_listed_are_damage_too(
     upstream: Upstream, state: Path
 ) -> None:
-    upstream.push({f"{n}.yaml": b"%d" % n for n in range(2_000)})
+    upstream.push({f"{n}.yaml": b"%d" % n for n in range(1_400)})
     source = source_of(upstream.bare, state)
     reads_whole(source, upstream)
     files = source.files(upstream.head())
