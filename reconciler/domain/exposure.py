@@ -234,7 +234,7 @@ def _by_order(
     if stage.count is not None:
         size = min(number, stage.count)
     else:
-        size = max(1, ceil(number * (stage.percent or EVERYBODY) / 100))
+        size = ceil(number * (stage.percent or EVERYBODY) / 100)
     chosen_before = as_next(rollout, _choosing(admit_rules(rollout)))
     free, taken = [], 0
     for member in fleet:

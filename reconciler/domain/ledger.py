@@ -48,12 +48,9 @@ def next_attempt(attempts: Mapping[str, int], set: str) -> int:
 def remember(
     attempts: Mapping[str, int], set: str, attempt: int, in_use: Collection[str]
 ) -> Mapping[str, int]:
-    """Return the attempts with that of `set`, bounded.
-
-    The highest is never forgotten: it is the bound of everything that was (`next_attempt`).
-    """
+    """Return the attempts with that of `set`, bounded: what is not in use falls out, and of that
+    what was tried least, so that the highest stays (`next_attempt`)."""
     known = {**attempts, set: attempt}
     ranked = sorted(known, key=lambda name: (name == set or name in in_use, known[name], name))
-    highest = max(known, key=lambda name: (known[name], name))
-    dropped = [name for name in ranked if name != highest][: max(0, len(known) - MAX_ATTEMPTS)]
+    dropped = frozenset(ranked[: max(0, len(known) - MAX_ATTEMPTS)])
     return {name: number for name, number in known.items() if name not in dropped}

@@ -69,12 +69,15 @@ class FleetLife(RuleBasedStateMachine):
         self.simulation = FleetSimulation()
         self.versions = 0
 
-    @initialize(policy=policies)
-    def begin(self, policy: Policy) -> None:
-        self.simulation.policy = policy
+    @initialize(policy=policies, rounds=st.sampled_from([0, 4]))
+    def begin(self, policy: Policy, rounds: int) -> None:
+        """Begin with a new fleet, or with one whose first set is stable."""
+        self.simulation.policy = stages(everybody()) if rounds else policy
         for at, name in enumerate(NAMES):
             self.simulation.add(name, ring="canary" if at < 2 else "rest")
         self.simulation.commit("0")
+        self.simulation.settle(rounds)
+        self.simulation.intend(policy=policy)
         self.simulation.heartbeats()
         self.replan()
 
@@ -94,12 +97,9 @@ class FleetLife(RuleBasedStateMachine):
         self.simulation.intend(policy=policy)
 
     @rule()
-    def suspend(self) -> None:
-        self.simulation.suspend("a person said so")
-
-    @rule()
-    def unsuspend(self) -> None:
-        self.simulation.suspend(None)
+    def suspend_or_resume(self) -> None:
+        suspended = self.simulation.intent.suspended
+        self.simulation.suspend(None if suspended else "a person said so")
 
     @rule(name=names)
     def hold(self, name: str) -> None:
@@ -121,6 +121,14 @@ class FleetLife(RuleBasedStateMachine):
         self.check_move(device, target.set)
         self.simulation.endings[name, target.set] = ending
         self.simulation.act(device)
+
+    @rule(rounds=st.integers(1, 6), unlucky=st.none() | names, ending=endings)
+    def go_on_for_a_while(self, rounds: int, unlucky: str | None, ending: Ending) -> None:
+        for _ in range(rounds):
+            self.pass_time(1)
+            self.replan()
+            for name in NAMES:
+                self.try_what_is_published(name, ending if name == unlucky else Ending.OK)
 
     @rule(name=names)
     def go_offline(self, name: str) -> None:

@@ -151,6 +151,20 @@ def evidence(own: StageCounts, **changes: object) -> Evidence:
             id="a stage whose devices have all answered below the threshold does not go on",
         ),
         pytest.param(
+            a_stage(coverage=0),
+            evidence(of(3), total=of(4, ok=1)),
+            WAIT,
+            "0 of 3 reachable devices have finished, 0 % needed",
+            id="a stage of which nobody has answered waits even if no coverage is asked for",
+        ),
+        pytest.param(
+            a_stage(90),
+            evidence(of(1, ok=9, failed=1)),
+            PASS,
+            "9 of 10 succeeded, 90 % needed",
+            id="devices that were pinned since still count with what they reported",
+        ),
+        pytest.param(
             a_stage(),
             evidence(of(3), total=of(4, ok=1), done=3),
             PASS,

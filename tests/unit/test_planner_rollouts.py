@@ -248,8 +248,24 @@ def test_devices_on_a_refused_set_get_the_fix_first() -> None:
     simulation.round()
 
     assert set(stuck) <= set(simulation.on(fix))
+    assert all(entry.closed for entry in simulation.status.ledger)
     assert simulation.manifest.next is not None
     assert simulation.manifest.next.admit[0] == AdmitRule(running=bad.id, stage="one")
+
+
+def test_devices_that_get_a_fix_first_do_not_use_up_the_stages_of_the_others() -> None:
+    simulation, _ = on_v1(stages(ONE, Stage("two", count=2), THREE, ALL), devices=12)
+    simulation.commit("2")
+    simulation.settle(3)
+    simulation.count(simulation.rollout.id, "two", Ending.FAILED)
+    simulation.plan()
+    fix = simulation.commit("3")
+    reached = []
+    for _ in range(3):
+        simulation.round()
+        reached.append(len(simulation.on(fix)))
+
+    assert reached == [4, 5, 6], "three that were on the refused set, and one, two, three others"
 
 
 def test_the_next_commit_is_tried_on_canaries_even_if_half_the_fleet_runs_a_superseded_one() -> (
@@ -448,6 +464,27 @@ def test_an_offline_straggler_does_not_keep_a_rollout_from_completing() -> None:
     simulation.settle(2)
 
     assert len(simulation.on(content)) == 6
+
+
+def test_a_last_stage_that_finds_only_stragglers_completes_without_them() -> None:
+    simulation, _ = on_v1(stages(ONE, ALL), devices=2)
+    simulation.devices["kiosk-0002"].online = False
+    simulation.now += timedelta(days=1)
+    content = simulation.commit("2")
+    simulation.settle()
+
+    assert (simulation.rollout.phase, simulation.on(content)) == (Phase.COMPLETED, ["kiosk-0001"])
+
+
+def test_times_are_kept_as_they_are_published() -> None:
+    simulation = FleetSimulation(devices=1)
+    simulation.now += timedelta(microseconds=123_456)
+    simulation.commit("1")
+    simulation.heartbeats()
+    planned = simulation.plan()
+
+    assert planned.statuses == simulation.statuses
+    assert planned.manifests == simulation.manifests
 
 
 def test_deleting_a_fleet_holds_its_devices_as_they_are() -> None:
