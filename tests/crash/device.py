@@ -13,6 +13,7 @@ from device_agent.boot.file import FileBootloader
 from device_agent.boot.firmware import boot
 from device_agent.core.component import BootFacts, Component, RebootNeed
 from device_agent.core.record import Record
+from device_agent.core.states import State
 from device_agent.errors import InstallFailed
 from device_agent.install.rootfs_ab import RootfsAB
 from device_agent.journal import Journal
@@ -32,6 +33,7 @@ from tests.support.agent_fakes import (
 )
 
 SLOT_SIZE = 12
+BEFORE_REBOOT = (State.DOWNLOAD, State.INSTALL_WAIT, State.INSTALL, State.REBOOT_WAIT)
 OLD_IMAGE, NEW_IMAGE = b"old image...", b"new image!!!"
 OLD_FILE, NEW_FILE = b"old file", b"new file"
 
@@ -117,9 +119,17 @@ class World:
             booted = boot(self.root).slot
             image = self.slots[booted].read_bytes()
             assert image in (OLD_IMAGE, NEW_IMAGE), f"slot {booted} was started half-written"
+            assert booted == "a" or self._allowed(), f"slot {booted} was started unasked"
             if image == OLD_IMAGE or self.scenario.fault is not Fault.BOOT:
                 return
         raise AssertionError("the firmware never fell back")
+
+    def _allowed(self) -> bool:
+        """Return whether the last fresh check has said that the new slot may start."""
+        journal = self.journal()
+        record = journal.record()
+        journal.close()
+        return record is None or record.state not in BEFORE_REBOOT
 
 
 class CrashingJournal(Journal):
@@ -275,7 +285,7 @@ class ScenarioTrust:
 
     def _about_to_reboot(self) -> bool:
         record = self._world.journal().record()
-        return record is not None and record.state == "reboot-wait"
+        return record is not None and record.state is State.REBOOT_WAIT
 
     def descriptor(self, ref: ComponentRef) -> Descriptor:
         raise AssertionError("a deployment carries its descriptors with it")
