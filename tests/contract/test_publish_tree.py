@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.tuf_roles import TIMESTAMP_LASTS, bin_of
+from reconciler.adapters.tuf_roles import TIMESTAMP_LASTS, bin_of, signed_bytes
 from reconciler.errors import CommitRefused, Misconfigured, NotSigned, Unavailable
 from schemas.wire.decode import encode
 from schemas.wire.shard import ShardEntry
@@ -210,6 +210,14 @@ def test_expired_release_metadata_is_not_taken_in(tree: SignedTree) -> None:
     tree.release(descriptor_of("1.1.0"))
     tree.now = NOW + timedelta(days=181)
     refused(tree, NotSigned, "expired.*fleetcd release renew")
+
+
+def test_a_releases_role_that_drops_a_published_name_is_refused(tree: SignedTree) -> None:
+    dropped = tree.signed("releases")
+    dropped.version += 1
+    dropped.delegations.roles.clear()
+    tree.releases = {"releases.json": signed_bytes(dropped, tree.keys.release)}
+    refused(tree, NotSigned, "releases-kiosk-os")
 
 
 def test_a_file_that_is_no_release_metadata_is_refused(tree: SignedTree) -> None:
