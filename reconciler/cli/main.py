@@ -5,6 +5,7 @@ import sys
 import typer
 
 from reconciler.cli.demo import demo
+from reconciler.cli.get import device_app, get_app, rollout_app
 from reconciler.cli.init import init
 from reconciler.cli.release import release
 from reconciler.cli.run import run
@@ -24,6 +25,9 @@ app.command()(init)
 app.command()(run)
 app.command()(validate)
 app.command("refresh-timestamp")(refresh_timestamp)
+app.add_typer(get_app, name="get")
+app.add_typer(rollout_app, name="rollout")
+app.add_typer(device_app, name="device")
 app.add_typer(release, name="release")
 
 
