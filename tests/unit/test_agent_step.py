@@ -1,0 +1,293 @@
+"""A poll: what begins, what is refused, what is remembered, what is said."""
+# ruff: noqa: ARG002 - ports' shapes
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from device_agent.boot.file import FileBootloader
+from device_agent.boot.firmware import boot
+from device_agent.driver import Result
+from device_agent.errors import TransientError, UpdateRejected
+from device_agent.journal import Journal
+from device_agent.outlook import outlook, report_due
+from device_agent.reporter import Reporter, Sent
+from device_agent.step import Agent, Stepped
+from schemas.refusal import Code
+from schemas.wire.descriptor import Descriptor, Scope
+from schemas.wire.manifest import Manifest, Stable
+from schemas.wire.report import Event, EventKind, FailureClass, Heartbeat, Outcome
+from tests.support.agent_fakes import (
+    ENTRY,
+    FakeClock,
+    FakeInstaller,
+    FakeTrust,
+    a_component,
+    a_descriptor,
+    a_manifest,
+    a_set,
+    a_trusted,
+    fake_ports,
+)
+
+APP1 = a_descriptor("kiosk-app", "1", installer="files", scope=Scope.DATA, epoch=1)
+APP2 = a_descriptor("kiosk-app", "2", installer="files", scope=Scope.DATA, epoch=2)
+NETWORK = TransientError("E_NETWORK: no route to host")
+
+
+@dataclass
+class Listening:
+    """A reporter that keeps the heartbeats, and empties the outbox unless it is `deaf`."""
+
+    journal: Journal
+    deaf: bool = False
+    beats: list[Heartbeat] = field(default_factory=list)
+    heard: list[Event] = field(default_factory=list)
+
+    def send(self, heartbeat: Heartbeat | None) -> Sent:
+        if self.deaf:
+            return Sent.LATER
+        batch = self.journal.batch(room=1 << 20)
+        self.heard += batch.events
+        self.journal.acknowledge(batch, last=batch.seq)
+        if heartbeat:
+            self.beats.append(heartbeat)
+        return Sent.ALL
+
+
+class Device:
+    def __init__(self, root: Path, *descriptors: Descriptor) -> None:
+        boot(root)
+        self.journal = Journal(root / "journal.db", id="0" * 32)
+        self.trust = FakeTrust([NETWORK], {item.release: item for item in descriptors})
+        self.clock, self.installer = FakeClock(), FakeInstaller()
+        self.reporter = Listening(self.journal)
+        self.loader = FileBootloader(root)
+
+    @property
+    def agent(self) -> Agent:
+        ports = fake_ports(
+            self.loader, trust=self.trust, installer=self.installer, clock=self.clock
+        )
+        reporter: Reporter = self.reporter  # type: ignore[assignment]  # it has the one method
+        return Agent(self.journal, ports, reporter, heartbeat=3600.0, version="agent/1")
+
+    def wants(self, *descriptors: Descriptor, **changes: object) -> Manifest:
+        """Publish a manifest for these releases."""
+        content = a_set(*(a_component(item.name, item) for item in descriptors))
+        manifest = a_manifest(content, **changes)
+        self.trust.answers = [a_trusted(manifest)]
+        return manifest
+
+    def poll(self) -> Stepped:
+        return self.agent.poll()
+
+    @property
+    def last_word(self) -> Event:
+        word = self.journal.last_outcome()
+        assert word
+        return word
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path, APP1, APP2)
+
+
+def test_a_device_converges_to_what_the_manifest_says_and_then_stays(device: Device) -> None:
+    device.wants(APP1)
+    assert device.poll() == Stepped(Result.IDLE, worked=True)
+    assert device.last_word.outcome is Outcome.OK
+    calls = list(device.installer.calls)
+    assert device.poll() == Stepped(Result.IDLE, worked=False)
+    assert device.installer.calls == calls
+
+
+def test_nothing_is_done_while_the_tree_cannot_be_reached(device: Device) -> None:
+    done = device.poll()
+    assert (done.worked, done.trouble) == (False, str(NETWORK))
+    assert device.journal.recall("stale")
+    device.wants(APP1)
+    device.poll()
+    assert not device.journal.recall("stale")
+
+
+def test_a_refused_tree_is_reported_once_and_changes_nothing(device: Device) -> None:
+    refused = UpdateRejected(Code.ROLLBACK, "timestamp 6 < 7", FailureClass.SIGNATURE)
+    device.trust.answers = [refused]
+    for _ in range(3):
+        assert device.poll().trouble
+    (event,) = [event for event in device.reporter.heard if event.kind is EventKind.REFUSED]
+    assert (event.code, event.message) == ("E_ROLLBACK", "timestamp 6 < 7")
+    assert device.installer.calls == []
+
+
+def test_a_release_that_no_release_key_signed_is_refused_and_changes_nothing(
+    device: Device,
+) -> None:
+    manifest = device.wants(a_descriptor("invented", installer="files"))
+    assert device.poll().trouble
+    (event,) = [event for event in device.reporter.heard if event.kind is EventKind.REFUSED]
+    assert (event.code, event.set) == ("E_NOT_RELEASED", manifest.next and manifest.next.set)
+    assert device.journal.record() is None
+    assert device.journal.failed() == {}
+
+
+def test_a_device_without_an_entry_or_a_manifest_keeps_what_it_has(device: Device) -> None:
+    device.trust.answers = [a_trusted(None, None), a_trusted(None)]
+    assert device.poll() == Stepped(Result.IDLE, worked=False)
+    assert device.poll() == Stepped(Result.IDLE, worked=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param({"compatible": "hardware=arm"}, "E_COMPAT", id="other hardware"),
+        pytest.param({"upgrade_from": ">=1.5"}, "E_COMPAT", id="a barrier"),
+        pytest.param({"epoch": 0}, "E_DOWNGRADE", id="an epoch below the floor"),
+    ],
+)
+def test_what_must_not_be_installed_here_fails_before_anything_is_downloaded(
+    device: Device, change: dict[str, str], code: str
+) -> None:
+    first = device.wants(APP1)
+    assert first.next
+    stable = Stable(first.next.set, first.next.components, {}, {})
+    device.wants(APP1, stable=stable)
+    device.poll()
+    device.poll()  # the floor rises when what runs is stable
+    calls = list(device.installer.calls)
+    bad = a_descriptor(
+        "kiosk-app", "3", installer="files", scope=Scope.DATA, **({"epoch": 1} | change)
+    )  # type: ignore[arg-type]  # fields by name
+    device.trust.descriptors = {**device.trust.descriptors, bad.release: bad}
+    manifest = device.wants(bad, stable=stable)
+    device.poll()
+    assert (device.last_word.outcome, device.last_word.code) == (Outcome.FAILED, code)
+    assert device.installer.calls == calls
+    assert manifest.next and device.journal.failed() == {manifest.next.set: 1}
+
+
+def test_a_set_that_failed_is_not_tried_again_until_the_attempt_rises(device: Device) -> None:
+    broken = UpdateRejected(Code.HASH, "wrong digest", FailureClass.CHECKSUM)
+    device.installer.errors = {"download": broken}
+    manifest = device.wants(APP1)
+    device.poll()
+    for _ in range(3):
+        assert device.poll() == Stepped(Result.IDLE, worked=False)
+    assert device.installer.calls.count("download kiosk-app") == 1
+    device.installer.errors = {}
+    device.trust.answers = [a_trusted(replace(manifest, attempt=2))]
+    device.poll()
+    assert device.last_word.outcome is Outcome.OK
+
+
+def test_the_epoch_floor_rises_only_when_the_running_set_is_stable(device: Device) -> None:
+    manifest = device.wants(APP2)
+    device.poll()
+    device.poll()
+    assert device.journal.epochs() == {}
+    assert manifest.next
+    stable = Stable(manifest.next.set, manifest.next.components, {}, {})
+    device.trust.answers = [a_trusted(replace(manifest, next=None, stable=stable))]
+    device.poll()
+    assert device.journal.epochs() == {"kiosk-app": 2}
+
+
+def test_a_heartbeat_says_what_runs_and_how_it_ended(device: Device) -> None:
+    manifest = device.wants(APP1)
+    device.poll()
+    beat = device.reporter.beats[-1]
+    assert manifest.next
+    assert (beat.set, beat.running, beat.state) == (
+        manifest.next.set,
+        manifest.next.content,
+        "idle",
+    )
+    assert beat.last_outcome == device.last_word
+    assert (beat.fleet, beat.timestamp_version, beat.agent) == (ENTRY.fleet, 7, "agent/1")
+
+
+def test_the_start_of_a_deployment_is_reported_before_its_work(device: Device) -> None:
+    heard: list[int] = []
+
+    class Watching(FakeInstaller):
+        def _call(self, name: str, component: object) -> None:
+            heard.append(len(device.reporter.heard))
+
+    device.installer = Watching()
+    device.wants(APP1)
+    device.poll()
+    assert heard[0] == 1, "or nobody knows that a long download goes on"
+
+
+def test_no_report_gates_anything(device: Device) -> None:
+    device.reporter.deaf = True
+    device.wants(APP1)
+    assert device.poll().result is Result.IDLE
+    assert device.last_word.outcome is Outcome.OK
+    assert device.journal.pending() > 0
+
+
+def test_an_unchanged_device_reports_only_when_a_heartbeat_is_due(device: Device) -> None:
+    manifest = device.wants(APP1)
+    device.poll()
+    device.trust.answers = [a_trusted(replace(manifest, next=None, keep=(manifest.next.set,)))]  # type: ignore[union-attr]  # a_manifest has one
+    device.clock.pass_(400)
+    device.poll()
+    beats = len(device.reporter.beats)
+    device.clock.pass_(3000)
+    device.poll()
+    assert len(device.reporter.beats) == beats
+    device.clock.pass_(700)
+    device.poll()
+    assert len(device.reporter.beats) == beats + 1
+
+
+def test_while_its_fleet_rolls_out_a_device_speaks_every_five_minutes(device: Device) -> None:
+    device.wants(APP1)
+    device.poll()
+    beats = len(device.reporter.beats)
+    device.clock.pass_(301)
+    device.poll()
+    assert len(device.reporter.beats) == beats + 1
+
+
+def test_what_was_committed_in_another_slot_is_not_what_runs(device: Device) -> None:
+    device.wants(APP1)
+    device.poll()
+    installed = device.journal.installed()
+    assert installed
+    with device.journal._transaction():
+        device.journal._store_running(installed.running, "b")
+    assert device.agent._heartbeat().set is None
+
+
+def test_the_outlook_tells_whether_a_child_is_needed(device: Device) -> None:
+    assert not outlook(device.journal, reports=False).busy
+    assert outlook(device.journal, reports=True).busy
+    device.wants(APP1)
+    device.installer.errors = {"download": NETWORK}
+    device.poll()
+    seen = outlook(device.journal, reports=False)
+    assert (seen.busy, seen.hint) == (True, 60.0)
+
+
+def test_an_event_that_waits_makes_a_report_due(device: Device) -> None:
+    device.journal.remember_time("heartbeat", device.clock.now())
+    assert not report_due(device.journal, device.clock.now(), 3600.0)
+    device.trust.answers = [UpdateRejected(Code.HASH, "x", FailureClass.CHECKSUM)]
+    device.reporter.deaf = True
+    device.poll()
+    assert report_due(device.journal, device.clock.now(), 3600.0)
+
+
+def test_a_running_trial_without_a_deployment_is_never_built_upon(tmp_path: Path) -> None:
+    rootfs = a_descriptor("kiosk-os")
+    device = Device(tmp_path, rootfs)
+    device.loader.activate("b", tries=2)
+    boot(tmp_path)
+    device.wants(rootfs)
+    device.poll()
+    assert (device.last_word.code, device.installer.calls) == ("E_STATE", [])
