@@ -175,3 +175,34 @@ def test_a_file_of_another_size_is_refused_before_a_byte_is_passed_on(server: Fa
     with pytest.raises(UpdateRejected, match="E_LENGTH"):
         received += list(source(server).stream(ARTIFACT))
     assert received == []
+
+
+def test_a_server_that_ignores_ranges_costs_the_bytes_again_and_nothing_else(
+    server: FaultServer,
+) -> None:
+    whole = served(BODY, Asked("", {}))
+    server.route = lambda asked: whole if "range" in asked.headers else replace(whole, cut=70_000)
+    assert b"".join(source(server).stream(ARTIFACT)) == BODY
+
+
+def test_a_part_that_begins_earlier_is_used_from_where_it_is_needed(server: FaultServer) -> None:
+    earlier = {"Content-Range": f"bytes 65536-{len(BODY) - 1}/{len(BODY)}"}
+    part = Reply(206, BODY[65536:], earlier)
+    whole = served(BODY, Asked("", {}))
+    server.route = lambda asked: part if "range" in asked.headers else replace(whole, cut=70_000)
+    assert b"".join(source(server).stream(ARTIFACT)) == BODY
+    assert len(server.asked) == 2
+
+
+def test_a_server_that_lies_about_ranges_is_asked_for_the_whole(server: FaultServer) -> None:
+    lie = Reply(206, BODY, {"Content-Range": f"bytes 99999-{len(BODY) - 1}/{len(BODY)}"})
+    cuts = [70_000]
+
+    def route(asked: Asked) -> Reply:
+        if "range" in asked.headers:
+            return lie
+        return replace(served(BODY, asked), cut=cuts.pop() if cuts else None)
+
+    server.route = route
+    assert b"".join(source(server).stream(ARTIFACT)) == BODY
+    assert ["range" in asked.headers for asked in server.asked] == [False, True, False]
