@@ -206,6 +206,19 @@ def test_after_a_revert_the_next_release_goes_on_from_the_published_version(
     assert tree.publish()
 
 
+def test_a_release_on_a_branch_unites_what_the_branch_and_the_tree_list(tree: SignedTree) -> None:
+    branch = dict(tree.releases)
+    tree.release(descriptor_of("1.1.0"))
+    tree.publish()
+    tree.releases = branch
+    for version in ("1.2.0", "1.3.0"):  # the branch overtakes the published version
+        tree.release(descriptor_of(version), seen={})
+    tree.release(descriptor_of("1.4.0"))
+    tree.publish()
+    listed = {path.split("/")[2] for path in tree.signed("releases-kiosk-os").targets}
+    assert listed == {f"1.{minor}.0.json" for minor in range(5)}
+
+
 def test_expired_release_metadata_is_not_taken_in(tree: SignedTree) -> None:
     tree.release(descriptor_of("1.1.0"))
     tree.now = NOW + timedelta(days=181)
