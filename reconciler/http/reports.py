@@ -39,6 +39,7 @@ _ENROL_STATUS = {
     EnrolState.REJECTED: 403,
     EnrolState.CONFLICT: 409,
 }
+_NOT_ACCEPTED = "this device is not accepted: ask with POST /v1/enrol"
 _ENROL_MESSAGE = {
     EnrolState.ACCEPTED: "",
     EnrolState.PENDING: "waiting for a person, or for Git to list this key",
@@ -94,7 +95,7 @@ class ReportDesk:
             return opened
         identity = identities.get(opened.kid)
         if identity is None or identity.public_key is None:
-            return Answer(401, "unknown", "this key is not enrolled: POST /v1/enrol")
+            return Answer(403, "unknown", _NOT_ACCEPTED)
         try:
             verify(opened, device_key(identity.public_key))
             report = decode(Report, opened.payload, limit=REPORT_LIMIT)
@@ -133,9 +134,9 @@ class ReportDesk:
             case Verdict.NONCE_SPENT:
                 return Answer(401, "nonce", self._fresh(key, now))
             case Verdict.NOT_ACCEPTED:
-                return Answer(403, "not_accepted", "this device is not accepted")
+                return Answer(403, "not_accepted", _NOT_ACCEPTED)
             case Verdict.UNKNOWN:
-                return Answer(401, "unknown", "this key is not enrolled: POST /v1/enrol")
+                return Answer(403, "unknown", _NOT_ACCEPTED)
 
     def _fresh(self, purpose: str, now: datetime) -> NonceReply:
         return NonceReply(self._mint.mint(purpose, now), int(now.timestamp()))
