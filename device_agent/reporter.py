@@ -26,6 +26,8 @@ from schemas.wire.report import (
     SequenceConflict,
 )
 
+# What POST /v1/enrol answers with an EnrolReply: accepted, pending, rejected, conflict.
+ENROL_ANSWERS = frozenset({200, 202, 403, 409})
 REPORT_PATH, ENROL_PATH, NONCE_PATH = "/v1/report", "/v1/enrol", "/v1/nonce"
 MAX_REPORTS = 50  # of one call; the rest goes with the next
 # Of the payload in bytes: base64 adds a third, header and signature about 400 bytes.
@@ -108,7 +110,7 @@ class Reporter:
         """Return the acknowledgement, None if this device is not accepted (any more).
 
         A nonce is asked for at most once: by a gateway that does not know the journal (409), or
-        that finds our clock off (401).
+        that finds our clock off (401). A 401 without one: enrol anew.
         """
         now, nonce = int(self.clock.now().timestamp()), None
         for _ in range(2):
@@ -116,10 +118,9 @@ class Reporter:
             match answer.status:
                 case 200:
                     return decode(ReportReply, answer.body)
-                case 401:
-                    reply = decode(NonceReply, answer.body)
+                case 401 if (reply := _offered_nonce(answer)) is not None:
                     now, nonce = reply.date, reply.nonce
-                case 403:
+                case 401 | 403:  # a key that the gateway does not know (any more), or refuses
                     self.journal.forget("enrolled")
                     return None
                 case 409:
@@ -137,7 +138,7 @@ class Reporter:
         return self.gateway.post(REPORT_PATH, body)
 
     def _enrol(self) -> bool:
-        reply = _answered(NonceReply, self.gateway.get(NONCE_PATH))
+        reply = _answered(NonceReply, self.gateway.get(NONCE_PATH), frozenset({200}))
         request = EnrolRequest(
             aud="fleetcd-enrol",
             iat=reply.date,
@@ -149,7 +150,7 @@ class Reporter:
             token=self.introduction.token,
         )
         body = self.identity.sign(encode(request), ENROL_TYPE).encode()
-        decision = _answered(EnrolReply, self.gateway.post(ENROL_PATH, body))
+        decision = _answered(EnrolReply, self.gateway.post(ENROL_PATH, body), ENROL_ANSWERS)
         log.info("enrolment as %s: %s %s", request.name, decision.state, decision.message)
         if decision.state is not EnrolState.ACCEPTED:
             return False
@@ -157,8 +158,15 @@ class Reporter:
         return True
 
 
-def _answered(kind: type[Document], answer: Answer) -> Document:
-    if answer.status != 200:
+def _offered_nonce(answer: Answer) -> NonceReply | None:
+    try:
+        return decode(NonceReply, answer.body)
+    except Refusal:
+        return None
+
+
+def _answered(kind: type[Document], answer: Answer, good: frozenset[int]) -> Document:
+    if answer.status not in good:
         raise TransientError(f"the gateway answers {answer.status}")
     return decode(kind, answer.body)
 

@@ -42,6 +42,14 @@ class PlainIdentity:
         return f"{typ} {payload.decode()}"
 
 
+ENROL_STATUS = {
+    EnrolState.ACCEPTED: 200,
+    EnrolState.PENDING: 202,
+    EnrolState.REJECTED: 403,
+    EnrolState.CONFLICT: 409,
+}
+
+
 @dataclass
 class FakeGateway:
     """Takes reports as the real one does; `script` answers go first. `away` raises."""
@@ -66,7 +74,7 @@ class FakeGateway:
         payload = body.partition(b" ")[2]
         if path == ENROL_PATH:
             self.enrolments.append(decode(EnrolRequest, payload))
-            return Answer(200, encode(EnrolReply(self.state)))
+            return Answer(ENROL_STATUS[self.state], encode(EnrolReply(self.state)))
         assert path == REPORT_PATH
         report = decode(Report, payload)
         if self.script:
@@ -145,9 +153,16 @@ def test_a_device_that_is_not_accepted_keeps_its_events_and_asks_again(
     assert desk.reporter.send(HEARTBEAT) is Sent.ALL
 
 
-def test_a_device_that_was_thrown_out_enrols_again(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(403, b"{}"), id="not accepted any more"),
+        pytest.param(Answer(401, b'{"title":"this key is not enrolled"}'), id="forgotten"),
+    ],
+)
+def test_a_device_that_was_thrown_out_enrols_again(desk: Desk, answer: Answer) -> None:
     desk.reporter.send(HEARTBEAT)
-    desk.gateway.script = [Answer(403, b"{}")]
+    desk.gateway.script = [answer]
     assert desk.reporter.send(HEARTBEAT) is Sent.NOT_ACCEPTED
     assert desk.reporter.send(HEARTBEAT) is Sent.ALL
     assert len(desk.gateway.enrolments) == 2
