@@ -158,6 +158,17 @@ def test_an_attempt_that_went_silent_is_overdue_until_it_ends(store: BothStores)
     assert counts(store, timedelta(minutes=61))["all"].overdue == 0
 
 
+def test_an_event_that_is_repeated_does_not_make_a_silent_attempt_look_alive(
+    store: BothStores,
+) -> None:
+    (device,) = joined(store, "kiosk-0001")
+    publish(store, [device], manifest(everybody()))
+    once = event(ROLLOUT, state="install")
+    tell(store, device, once)
+    tell(store, device, once, at=NOW + timedelta(minutes=50))
+    assert counts(store, timedelta(minutes=61))["all"].overdue == 1
+
+
 @pytest.mark.parametrize(("state", "overdue"), [("reboot", 1), ("reboot-wait", 0)])
 def test_a_device_that_does_not_come_back_is_overdue_sooner(
     store: BothStores, state: str, overdue: int
