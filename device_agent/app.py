@@ -36,6 +36,9 @@ ROOT_LIMIT = 512 * 1024  # bytes of root.json
 FACTS_LIMIT = 64 * 1024  # bytes of a facts file
 MODULE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# The daemon hears no signal while it asks; a request to end must not wait long.
+PROBE_LIMITS = Limits(connect=5.0, headers=10.0, stall=5.0, total=15.0)
+
 log = logging.getLogger(__name__)
 
 
@@ -44,9 +47,9 @@ def network(settings: Settings) -> Network:
     return Network(server.ca, server.proxy, frozenset(server.http_hosts))
 
 
-def tree(settings: Settings) -> HttpTree:
+def tree(settings: Settings, limits: Limits | None = None) -> HttpTree:
     """Return the published tree; every user of it gets a connection of its own."""
-    return HttpTree(settings.server.tree, HttpClient(network(settings), Limits()))
+    return HttpTree(settings.server.tree, HttpClient(network(settings), limits or Limits()))
 
 
 def journal(settings: Settings) -> Journal:
@@ -136,7 +139,7 @@ def daemon(settings: Settings) -> int:
         poll = settings.poll
         loop = Loop(
             work=ForkedWork(lambda: step(settings), signals, poll.step_timeout),
-            probe=Probe(tree(settings)),
+            probe=Probe(tree(settings, PROBE_LIMITS)),
             outlook=lambda: _outlook(settings),
             pause=signals.pause,
             polling=Polling(poll.interval, poll.jitter, poll.initial_delay),

@@ -1,0 +1,89 @@
+"""agent.toml: read strictly, relative to itself; a wrong key says what was meant."""
+
+from pathlib import Path
+
+import pytest
+
+from device_agent.settings import Misconfigured, load, parse
+
+WHERE = Path("/etc/fleetcd/agent.toml")
+LEAST = '[device]\nname = "kiosk-0001"\n[server]\ntree = "https://t"\n[trust]\nroot = "root.json"\n'
+
+
+def test_the_least_configuration_is_enough() -> None:
+    settings = parse(LEAST.encode(), WHERE)
+    assert settings.trust.root == Path("/etc/fleetcd/root.json")
+    assert settings.device.state == Path("/var/lib/fleetcd")
+    assert settings.machine.reboot == ("systemctl", "reboot")
+    assert settings.boot.bootloader == "none"
+
+
+def test_everything_can_be_said() -> None:
+    text = LEAST.replace(
+        'name = "kiosk-0001"\n',
+        'name = "kiosk-0001"\nstate = "data"\nfacts = {hardware = "x86"}\nfacts_file = "facts"\n',
+    )
+    text += """
+        [boot]
+        bootloader = "file"
+        directory = "boot"
+        slots = {a = "a.img", b = "/dev/sda3"}
+        [modules]
+        directories = ["modules"]
+        timeout = 60
+        [machine]
+        reboot = "exit"
+        [poll]
+        interval = 1.5
+        jitter = 0
+        initial_delay = 0
+        [reports]
+        heartbeat = 10
+    """
+    settings = parse(text.encode(), WHERE)
+    assert settings.device.state == Path("/etc/fleetcd/data")
+    assert settings.boot.slots == {"a": Path("/etc/fleetcd/a.img"), "b": Path("/dev/sda3")}
+    assert settings.modules.directories == (Path("/etc/fleetcd/modules"),)
+    assert (settings.machine.reboot, settings.poll.interval) == ("exit", 1.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param(LEAST + "[pol]\n", "pol: unknown key; did you mean poll?", id="a section"),
+        pytest.param(
+            LEAST + "[poll]\nintervall = 1\n",
+            "poll.intervall: unknown key; did you mean interval?",
+            id="a key",
+        ),
+        pytest.param(LEAST + "[zzz]\n", "known are", id="nothing near"),
+        pytest.param(LEAST.replace("[trust]", "[reports]"), "trust: missing", id="misplaced"),
+        pytest.param('[device]\nname = "x"\n', "server: missing", id="a missing section"),
+        pytest.param(LEAST.replace('"kiosk-0001"', "7"), "device.name: text in quotes", id="type"),
+        pytest.param(LEAST.replace("kiosk-0001", "Kiosk 1"), "is not a name", id="a name"),
+        pytest.param(LEAST + '[poll]\ninterval = "5m"\n', "a number expected", id="a number"),
+        pytest.param(LEAST + "[poll]\ninterval = true\n", "a number expected", id="a truth"),
+        pytest.param(LEAST + "[poll]\ninterval = 0\n", "more than 0 seconds", id="zero"),
+        pytest.param(LEAST + "[poll]\njitter = 1.0\n", "a fraction", id="jitter"),
+        pytest.param(LEAST + '[boot]\nbootloader = "grub"\n', "one of 'file'", id="a choice"),
+        pytest.param(LEAST + '[boot]\nbootloader = "file"\n', "boot.directory", id="no directory"),
+        pytest.param(
+            LEAST + '[boot]\nbootloader = "file"\ndirectory = "x"\nslots = {a = "a"}\n',
+            "exactly the slots a and b",
+            id="one slot",
+        ),
+        pytest.param(LEAST + '[machine]\nreboot = "now"\n', "one of 'exit'", id="a reboot"),
+        pytest.param(LEAST + "[machine]\nreboot = [1]\n", "text in quotes", id="a list's item"),
+        pytest.param("[device\n", "agent.toml:", id="not TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_key(text: str, complaint: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parse(text.encode(), WHERE)
+    assert complaint in str(caught.value)
+    assert str(WHERE) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"agent\.toml: No such file"):
+        load(tmp_path / "agent.toml")
