@@ -158,4 +158,4 @@ def test_a_second_reconciler_on_the_same_tree_refuses(fleet: Fleet) -> None:
         check=False,
     )
     assert second.returncode == 2
-    assert "another" in second.stderr
+    assert "writes this tree; stop it first" in second.stderr
