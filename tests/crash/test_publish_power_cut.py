@@ -173,6 +173,30 @@ def test_the_same_reconciler_goes_on_when_the_disk_has_room_again(
     assert scenario.client(root).read(*PAIR, now=NOW) == scenario.new
 
 
+class _FailsAfterTheTimestamp:
+    """A disk that puts the timestamp in place, and then cannot flush its directory."""
+
+    def write(self, files: Iterable[tuple[Path, bytes]]) -> None:
+        written = list(files)
+        QuickDisk().write(written)
+        if any(path.name == "timestamp.json" for path, _ in written):
+            raise OSError(errno.EIO, "Input/output error")
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        QuickDisk().remove(paths)
+
+
+def test_a_publish_that_failed_after_its_last_step_is_not_taken_for_another_writers(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    root = scenario.copy(tmp_path)
+    writer = scenario.writer(root, disk=_FailsAfterTheTimestamp())
+    with pytest.raises(Unavailable, match="Input/output error"):
+        writer.publish(scenario.publication, NOW)
+    assert writer.publish(scenario.publication, NOW) is False
+    assert scenario.client(root).read(*PAIR, now=NOW) == scenario.new
+
+
 _EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate"}
 
 
