@@ -196,6 +196,8 @@ def test_104_a_body_is_not_read_beyond_the_limit() -> None:
     gateway = Gateway()
     lying = {**JOSE, "Content-Length": "10"}
     assert gateway.call("POST", "/v1/report", b"x" * 20_000, lying).status == 413
+    announced = {**JOSE, "Content-Length": "20000"}
+    assert gateway.call("POST", "/v1/report", b"x", announced).status == 413
     assert gateway.call("POST", "/v1/report", b"x", {"Content-Type": "text/plain"}).status == 415
 
 
