@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
@@ -222,6 +222,34 @@ def opening(
     rules = (*leading, *rules)
     before = rollout.exposure[-1].size if rollout.exposure else 0
     return Opened(stage.name, rules, before + _added(rollout, eligible, rules), now)
+
+
+def widened(
+    stage: Stage, opened: Opened, rollout: Rollout, fleet: tuple[Member, ...]
+) -> Opened | None:
+    """Return the open stage with the devices that it lacks, or None when it lacks none.
+
+    A stage that counts may have been opened while fewer devices were seen than it asks for. Until
+    its gate is met for the first time it takes what it is owed; nobody is ever taken out.
+    """
+    counts = stage.count is not None or stage.percent not in (None, EVERYBODY)
+    if not counts or opened.settled is not None or opened.passed is not None:
+        return None
+    eligible = tuple(member for member in fleet if member.eligible and member.reachable)
+    rules = _by_order(stage, rollout, fleet, len(eligible))
+    if not rules:
+        return None
+    size = opened.size + _added(rollout, eligible, rules)
+    return replace(opened, rules=_merged((*opened.rules, *rules)), size=size)
+
+
+def _merged(rules: tuple[AdmitRule, ...]) -> tuple[AdmitRule, ...]:
+    """Return the rules of one stage with its lists of orders made one, if that stays short."""
+    listed = sorted({place for rule in rules for place in rule.only or ()})
+    if not 0 < len(listed) <= MAX_LISTED:
+        return rules
+    others = tuple(rule for rule in rules if rule.only is None)
+    return (*others, AdmitRule(only=tuple(listed), stage=rules[-1].stage))
 
 
 def _by_order(

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from reconciler.domain import ledger, reasons
 from reconciler.domain.desired import FleetIntent, OnFailure, Stage
-from reconciler.domain.exposure import Roster, Tally, opening, stages_left
+from reconciler.domain.exposure import Roster, Tally, opening, stages_left, widened
 from reconciler.domain.gates import Evidence, Verdict, broken, evaluate
 from schemas.canonical import rollout_id
 from schemas.wire.descriptor import Descriptor
@@ -210,6 +210,12 @@ def _leading(
 def _gated(status: FleetStatus, rollout: Rollout, view: View) -> FleetStatus:
     opened = rollout.exposure[-1]
     stage = _stage_of(opened, rollout, view)
+    wider = widened(stage, opened, rollout, view.roster.members)
+    if wider is not None:
+        rollout = replace(rollout, exposure=(*rollout.exposure[:-1], wider))
+        reason = f"{reasons.devices(wider.size)} admitted so far, more were seen"
+        status = _in_phase(status, rollout, Phase.PROGRESSING, f"stage {stage.name}: {reason}")
+        return _decided(status, view, "widen stage", reason, stage.name)
     decision = evaluate(stage, _evidence(rollout, view), opened.settled, view.now)
     if decision.verdict is Verdict.FAIL:
         return _failed(status, rollout, decision.reason, opened.stage, view)
