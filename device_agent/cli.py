@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -158,7 +159,8 @@ def _ended(opened: Journal, *, new: bool) -> ExitCode:
 
 
 def _show(settings: Settings, options: argparse.Namespace) -> int:
-    opened = app.journal(settings)
+    settings.device.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    opened = Journal(settings.journal, id=secrets.token_hex(16))  # no lock: a damaged one stays
     installed, record = opened.installed(), opened.record()
     boot, outcome = app.bootloader(settings).facts(), opened.last_outcome()
     shown = {

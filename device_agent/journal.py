@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent.core.record import Record, consequences
-from device_agent.errors import TransientError
+from device_agent.errors import AgentError, TransientError
 from schemas.refusal import Refusal
 from schemas.resolve import Running
 from schemas.wire.decode import decode, encode, utc, utc_text
@@ -44,7 +44,7 @@ MIGRATIONS = (
 )
 
 
-class JournalDamaged(Exception):
+class JournalDamaged(AgentError):
     """The file is no journal, or its content makes no sense. It has to be set aside."""
 
 
@@ -216,6 +216,8 @@ class Journal:
             raise JournalDamaged(f"{path}: {error}") from error
 
     def _migrate(self, id: str) -> None:
+        if self._db.execute("PRAGMA user_version").fetchone()[0] >= SCHEMA_VERSION:
+            return  # without a lock: whoever only looks must not wait for a writer
         with self._transaction():
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             for statements in MIGRATIONS[version:]:

@@ -59,7 +59,12 @@ class Agent:
         worked = self.journal.record() is not None
         result = driver.run(self.journal, self.ports)
         self._report()
-        return Stepped(result, worked, trouble)
+        return Stepped(result, worked, trouble or self._stuck())
+
+    def _stuck(self) -> str | None:
+        """Return why a download waits: then the polls, too, become rarer."""
+        record = self.journal.record()
+        return record.waiting if record and record.state is State.DOWNLOAD else None
 
     def look(self) -> Target:
         """Return what the tree says this device should do. Raises as Trust.refresh()."""

@@ -67,8 +67,15 @@ def test_one_crash_at_every_instant_leaves_the_device_whole_and_honest(
     assert runs > 20, "hardly any instant was found"
 
 
-PAIRS = [(name, Mode.POWER_CUT) for name in SCENARIOS] + [
-    (name, Mode.PROCESS_KILL) for name in ("good", "unhealthy", "rootfs-and-module")
+PAIRS = [
+    ("good", Mode.POWER_CUT),
+    ("unhealthy", Mode.POWER_CUT),
+    ("does-not-boot", Mode.POWER_CUT),
+    ("commit-fails-late", Mode.POWER_CUT),
+    ("module", Mode.POWER_CUT),
+    ("second-module-commit-fails", Mode.PROCESS_KILL),
+    ("rootfs-and-module", Mode.POWER_CUT),
+    ("rootfs-and-module", Mode.PROCESS_KILL),
 ]
 
 

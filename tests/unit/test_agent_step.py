@@ -283,6 +283,12 @@ def test_an_event_that_waits_makes_a_report_due(device: Device) -> None:
     assert report_due(device.journal, device.clock.now(), 3600.0)
 
 
+def test_a_download_that_waits_for_the_network_makes_polls_rarer(device: Device) -> None:
+    device.wants(APP1)
+    device.installer.errors = {"download": NETWORK}
+    assert device.poll() == Stepped(Result.WAITING, worked=True, trouble=f"download: {NETWORK}")
+
+
 def test_a_running_trial_without_a_deployment_is_never_built_upon(tmp_path: Path) -> None:
     rootfs = a_descriptor("kiosk-os")
     device = Device(tmp_path, rootfs)
