@@ -1,11 +1,13 @@
 """Plays the machine for agents that use the file bootloader: containers, the demo, tests.
 
-`python -m device_agent.supervisor CONFIG...` starts one agent daemon for each configuration. A
-daemon that ends with REBOOT_STATUS has "rebooted": the firmware picks the slot, counts the try, and
-the daemon is started again. One that ends otherwise has crashed and is restarted on the same boot,
-as an init system would. Standard library only.
+`python -m device_agent.supervisor CONFIG...` starts one agent daemon for each configuration;
+`--agent MODULE` runs another module than `device_agent`. A daemon that ends with REBOOT_STATUS has
+"rebooted": the firmware picks the slot, counts the try, and the daemon is started again. One that
+ends otherwise has crashed and is restarted on the same boot, as an init system would. Standard
+library only.
 """
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -30,11 +32,12 @@ class Device:
 
     config: Path
     firmware: Path
+    agent: str  # the module that is run
     daemon: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0  # time.monotonic() before which it is not started
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "device_agent", "daemon", "--config", str(self.config)]
+        command = [sys.executable, "-m", self.agent, "daemon", "--config", str(self.config)]
         log = self.config.with_name("agent.log").open("ab")
         with log:
             self.daemon = subprocess.Popen(
@@ -57,19 +60,20 @@ class Device:
             self.start_at = time.monotonic() + CRASH_PAUSE
 
 
-def device(config: Path) -> Device:
+def device(config: Path, agent: str) -> Device:
     """Return the device of `config`. Raises ValueError when it has no file bootloader."""
     settings = tomllib.loads(config.read_text(encoding="utf-8")).get("boot", {})
     if settings.get("bootloader") != "file":
         raise ValueError(f'{config}: [boot] bootloader must be "file" under the supervisor')
-    return Device(config, config.resolve().parent / settings["directory"])
+    return Device(config, config.resolve().parent / settings["directory"], agent)
 
 
 def main(arguments: Sequence[str]) -> int:
-    devices = [device(Path(argument)) for argument in arguments]
-    if not devices:
-        sys.stderr.write("usage: python -m device_agent.supervisor CONFIG...\n")
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m device_agent.supervisor")
+    parser.add_argument("--agent", default="device_agent", metavar="MODULE")
+    parser.add_argument("configs", type=Path, nargs="+", metavar="CONFIG")
+    options = parser.parse_args(arguments)
+    devices = [device(config, options.agent) for config in options.configs]
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from reconciler.demo.image import SIZE, version_of, write_image
 from schemas.canonical import key_id
 
+AGENT = "device_agent"  # the module that the supervisor starts
 FACTORY = "0"  # the version of the image that a device leaves the factory with
 
 
@@ -110,9 +111,12 @@ heartbeat = 10
 """
 
 
-def start_devices(devices: Sequence[VirtualDevice], log: Path) -> subprocess.Popen[bytes]:
+def start_devices(
+    devices: Sequence[VirtualDevice], log: Path, *, agent: str = AGENT
+) -> subprocess.Popen[bytes]:
     """Start the supervisor over all `devices`, in a process group of its own."""
-    command = [sys.executable, "-m", "device_agent.supervisor", *(str(d.config) for d in devices)]
+    command = [sys.executable, "-m", "device_agent.supervisor", "--agent", agent]
+    command += [str(device.config) for device in devices]
     with log.open("ab") as file:
         return subprocess.Popen(
             command,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from reconciler.adapters.dir_release import NewRelease, add_release
 from reconciler.adapters.dir_repository import commit_and_push
 from reconciler.adapters.signers import load_signer
 from reconciler.adapters.tree_view import TreeView
-from reconciler.demo.devices import VirtualDevice, make_device, start_devices
+from reconciler.demo.devices import AGENT, VirtualDevice, make_device, start_devices
 from reconciler.demo.image import HEALTH_CHECK, write_image
 from reconciler.demo.story import FLEET, Scene
 from reconciler.errors import Unavailable
@@ -59,11 +60,18 @@ tick = 0.3
 
 
 class Stack:
-    """One installation in `directory` (absent or empty). A context manager: ends what it began."""
+    """One installation in `directory` (absent or empty). A context manager: ends what it began.
 
-    def __init__(self, directory: Path, *, devices: int, policy: str = POLICY) -> None:
+    `agent` is the module that devices run. `others` are the releases that the fleet asks for
+    besides its os, by component.
+    """
+
+    def __init__(
+        self, directory: Path, *, devices: int, policy: str = POLICY, agent: str = AGENT
+    ) -> None:
         self.directory = directory.resolve()
-        self._count, self._policy = devices, policy
+        self.others: dict[str, str] = {}
+        self._count, self._policy, self._agent = devices, policy, agent
         self._supervisors: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}
         self._reconciler: subprocess.Popen[bytes] | None = None
         self.devices: tuple[VirtualDevice, ...] = ()
@@ -93,14 +101,20 @@ class Stack:
 
     def power_on(self, *devices: VirtualDevice) -> None:
         """Start `devices` under one supervisor."""
-        supervisor = start_devices(devices, self.directory / "devices.log")
+        log = self.directory / "devices.log"
+        supervisor = start_devices(devices, log, agent=self._agent)
         self._supervisors[tuple(device.name for device in devices)] = supervisor
 
     def power_off(self, *devices: VirtualDevice) -> None:
         """Cut the power of devices that were switched on together."""
         supervisor = self._supervisors.pop(tuple(device.name for device in devices))
-        os.killpg(supervisor.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # its power was cut already
+            os.killpg(supervisor.pid, signal.SIGKILL)
         supervisor.wait(STOP_WITHIN)
+
+    def has_power(self, *devices: VirtualDevice) -> bool:
+        """Return whether devices that were switched on together have not lost power since."""
+        return self._supervisors[tuple(device.name for device in devices)].poll() is None
 
     def start_reconciler(self, *parts: str) -> None:
         command = [sys.executable, "-m", "reconciler", "run", *parts]
@@ -193,12 +207,13 @@ class Stack:
         )
 
     def want(self, version: str) -> None:
-        """Write the fleet file that asks for `version`."""
+        """Write the fleet file that asks for `version`, and for `others`."""
+        others = "".join(f'    {name}: "{ref}"\n' for name, ref in self.others.items())
         (self.made.clone / "fleets" / f"{FLEET}.yaml").write_text(
             "apiVersion: fleetcd/v1\nkind: Fleet\n"
             f"metadata:\n  name: {FLEET}\n"
             "spec:\n  selector: product=kiosk\n"
-            f'  components:\n    os: "demo-os@{version}"\n  policy: demo\n',
+            f'  components:\n    os: "demo-os@{version}"\n{others}  policy: demo\n',
             encoding="utf-8",
         )
 

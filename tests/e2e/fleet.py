@@ -43,6 +43,13 @@ class Fleet:
                 self._powered.remove(device.name)
                 self.stack.power_off(device)
 
+    def restore_power(self) -> None:
+        """Switch on the devices whose power was cut by somebody else."""
+        for device in self.stack.devices:
+            if device.name in self._powered and not self.stack.has_power(device):
+                self.power_off(device)
+                self.power_on(device)
+
     def ship(self, *, health: str = "good") -> str:
         """Commit the next version and return it as text; `self.version` follows a good one."""
         version = self._next()
@@ -69,7 +76,7 @@ class Fleet:
     def wait_rollout_of(self, version: str) -> None:
         wanted = f"os=demo-os@{version}"
         wait_until(
-            lambda: self.status.desired_text == wanted and bool(self.rollout.exposure),
+            lambda: wanted in self.status.desired_text.split() and bool(self.rollout.exposure),
             PATIENCE,
             f"a rollout of {wanted} has begun",
         )
@@ -109,5 +116,13 @@ class Fleet:
 
     def rows(self, query: str, *values: str) -> list[tuple[object, ...]]:
         """Return rows of the gateway's database."""
-        with closing(sqlite3.connect(f"file:{self.database()}?mode=ro", uri=True)) as database:
-            return database.execute(query, values).fetchall()
+        return rows_of(self.database(), query, *values)
+
+    def journal(self, device: VirtualDevice, query: str) -> list[tuple[object, ...]]:
+        """Return rows of a device's journal."""
+        return rows_of(device.directory / "state" / "journal.db", query)
+
+
+def rows_of(database: Path, query: str, *values: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+        return opened.execute(query, values).fetchall()
