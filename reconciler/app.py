@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import FrameType
@@ -66,30 +67,48 @@ class App:
         self._stopping = threading.Event()
         self._health = Health()
         self._conditions = Conditions(utc_now)
-        self._store: SqlStore | None = None
         self._source: GitSource | None = None
 
     def run(self) -> None:
-        """Run until stop(). Raises Misconfigured, LeaseHeld, Unavailable (at the start)."""
-        needs_store = self._parts & {Part.RECONCILER, Part.GATEWAY}
-        store = self._store = SqlStore.open(self._database_url()) if needs_store else None
-        server = self._serve(store) if self._parts & {Part.GATEWAY, Part.TREE} else None
-        try:
-            if store is not None and Part.RECONCILER in self._parts:
-                self._reconcile(store)
+        """Run until stop(). Raises Misconfigured, LeaseHeld, and Unavailable at the start."""
+        with ExitStack() as ending:
+            store = self._open_store(ending)
+            reconciler = self._reconciler(store, ending) if store and self._reconciles else None
+            if reconciler is not None:
+                reconciler.start()  # first: devices that a lost database forgot are known again
+            if self._parts & {Part.GATEWAY, Part.TREE}:
+                ending.callback(self._serve(store).stop)
+            if reconciler is not None and self._source is not None:
+                self._loop(reconciler, self._source)
             else:
                 self._stopping.wait()
-        finally:
-            if server is not None:
-                server.stop()
-            if store is not None:
-                store.close()
 
     def stop(self) -> None:
-        """End run() after what it is at. Again: no effect."""
+        """End run() after what it is at. Again: no effect. Not to be called by a signal handler:
+        it takes locks that the interrupted thread may hold."""
         self._stopping.set()
         if self._source is not None:
-            self._source.close()
+            self._source.poke()
+
+    @property
+    def _reconciles(self) -> bool:
+        return Part.RECONCILER in self._parts
+
+    def _open_store(self, ending: ExitStack) -> SqlStore | None:
+        if not self._parts & {Part.RECONCILER, Part.GATEWAY}:
+            return None
+        store = SqlStore.open(self._database_url())
+        ending.callback(store.close)
+        return store
+
+    def _loop(self, reconciler: Reconciler, source: GitSource) -> None:
+        """One pass a tick, and one as soon as the branch may have moved."""
+        tick = timedelta(seconds=self._settings.rollouts.tick)
+        while not self._stopping.is_set():
+            if source.wait(tick) and not self._stopping.is_set():
+                reconciler.look()
+            if not self._stopping.is_set():
+                reconciler.publish()
 
     def _database_url(self) -> str:
         self._settings.state.directory.mkdir(parents=True, exist_ok=True)
@@ -113,7 +132,7 @@ class App:
 
     def _gateway(self, store: SqlStore) -> ASGIApp:
         gateway, directory = self._settings.gateway, self._settings.tree.directory
-        conditions = self._conditions.all if Part.RECONCILER in self._parts else None
+        conditions = self._conditions.all if self._reconciles else None
         return create_app(
             store=store,
             view=TreeView(directory, conditions),
@@ -130,16 +149,18 @@ class App:
         probes = [Route(path, well) for path in ("/healthz", "/readyz")]
         return Starlette(routes=[*probes, Mount(TREE, tree)])
 
-    def _reconcile(self, store: SqlStore) -> None:
+    def _reconciler(self, store: SqlStore, ending: ExitStack) -> Reconciler:
         settings = self._settings
         source = self._source = GitSource(settings.git, settings.state.directory, system_jitter)
+        ending.callback(source.close)
         tree = DirectoryTree(
             settings.tree.directory,
             online=load_signer(settings.keys.online),
             timestamp=load_signer(settings.keys.timestamp),
             step=self._step,
         )
-        reconciler = Reconciler(
+        ending.callback(tree.release_lease)
+        return Reconciler(
             source=source,
             reader=CommitReader(source, Loader()),
             tree=tree,
@@ -149,20 +170,13 @@ class App:
             pulse=self._health,
             clock=utc_now,
         )
-        reconciler.start()
-        tick = timedelta(seconds=settings.rollouts.tick)
-        while not self._stopping.is_set():
-            if source.wait(tick) and not self._stopping.is_set():
-                reconciler.look()
-            if not self._stopping.is_set():
-                reconciler.publish()
 
 
 def run_until_signal(app: App) -> None:
     """Run `app` in the main thread until SIGTERM or SIGINT."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        app.stop()
+        threading.Thread(target=app.stop, name="stop").start()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -8,19 +8,10 @@ from typing import Protocol
 from reconciler.domain.build import Broken, build
 from reconciler.domain.build_document import Loaded
 from reconciler.domain.desired import Desired
-from reconciler.domain.problems import Problem
-from reconciler.errors import CommitRefused
+from reconciler.errors import TreeRefused
 from reconciler.ports import FleetSource, RepoFile
 
 SIGNED_RELEASES = PurePosixPath("releases/.signed")
-
-
-class CommitInvalid(CommitRefused):
-    """The commit says something that cannot be done. All that is wrong with it."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +37,13 @@ class CommitReader:
         self._source, self._loader = source, loader
 
     def read(self, commit: str) -> Commit:
-        """Return the commit, or raise CommitInvalid, CommitRefused or Unavailable."""
+        """Return the commit. Raises TreeRefused with all that is wrong with it, CommitRefused,
+        Unavailable."""
         files = self._source.files(commit)
         loaded = self._loader.load(files, self._source.read)
         desired = build(loaded, commit=commit, committed_at=self._source.committed_at(commit))
         if isinstance(desired, Broken):
-            raise CommitInvalid(desired.problems)
+            raise TreeRefused(desired.problems)
         return Commit(desired, self._signed_releases(files))
 
     def _signed_releases(self, files: tuple[RepoFile, ...]) -> Mapping[str, bytes]:

@@ -16,7 +16,7 @@ class CommitRefused(ReconcilerError):
 
 
 class TreeRefused(CommitRefused):
-    """The commit's tree holds what no fleet repository may hold. `problems` name the files."""
+    """The commit's tree holds, or its files say, what cannot be. `problems` name file and place."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from reconciler.domain.observed import EnrolledDevice, Observed
 from schemas.wire.manifest import Manifest
+from schemas.wire.project import ProjectStatus
 from schemas.wire.shard import ShardEntry
 from schemas.wire.status import Decision, FleetStatus
 
@@ -67,6 +68,10 @@ class Tree(Protocol):
         """Become the writer, or raise LeaseHeld. Again: no effect."""
         ...
 
+    def project(self) -> ProjectStatus | None:
+        """Return `project.json`, None before the first. Raises Unavailable for a damaged one."""
+        ...
+
     def statuses(self) -> Mapping[str, FleetStatus]: ...
 
     def manifests(self) -> Mapping[str, Manifest]: ...
@@ -114,7 +119,9 @@ class Store(Protocol):
         ...
 
     def restore(self, entries: Mapping[str, ShardEntry]) -> int:
-        """Re-create accepted devices after a loss; return how many were new."""
+        """Re-create accepted devices after a loss; return how many were new.
+
+        Also those that have asked to join again since. Rejected ones stay rejected."""
         ...
 
     def record(self, fleet: str, decisions: Iterable[Decision]) -> None:

@@ -1,41 +1,65 @@
 """One pass of the reconciler: read the commit, plan, publish, remember. The order is the point.
 
 Nothing is decided here (reconciler/domain decides) and nothing is remembered here that a restart
-could lose: the planner's memory is the published tree (docs/adr/planner-memory.md).
+could lose: the planner's memory is the published tree (docs/adr/planner-memory.md). Whatever goes
+wrong becomes a condition and one line of the log, and the next pass tries again; only another
+writer and a wrong configuration end the process.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 import structlog
 
-from reconciler.commit import Commit, CommitInvalid, CommitReader
-from reconciler.conditions import COMMIT, DEVICES, PUBLISHED, SOURCE, STORE, Conditions
+from reconciler.commit import Commit, CommitReader
+from reconciler.conditions import (
+    COMMIT,
+    DEVICES,
+    PUBLISHED,
+    SOURCE,
+    STORE,
+    TIMESTAMP,
+    Conditions,
+)
 from reconciler.domain.assignment import Conflict, assign, guard
 from reconciler.domain.desired import Desired
-from reconciler.domain.documents import documents
+from reconciler.domain.documents import Attempted, documents, lost, project_status
+from reconciler.domain.observed import Observed
 from reconciler.domain.planner import Hints, Plan, plan
-from reconciler.errors import CommitRefused, NotSigned, Unavailable
+from reconciler.errors import (
+    CommitRefused,
+    LeaseHeld,
+    Misconfigured,
+    NotSigned,
+    ReconcilerError,
+    TreeRefused,
+    Unavailable,
+)
 from reconciler.ports import FleetSource, Publication, Pulse, Store, Tree
-from schemas.wire.project import MAX_PROBLEMS, ProjectStatus
+from schemas.wire.decode import encode
 from schemas.wire.shard import ShardEntry
-from schemas.wire.status import FleetStatus
+from schemas.wire.status import Condition, FleetStatus
+
+TIMESTAMP_EVERY = timedelta(hours=6)  # DESIGN section 4; it expires after 7 days
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class Attempted:
-    """The newest commit that was looked at, and what was wrong with it."""
+class _PassOverError(Exception):
+    """This pass ends here: a condition says why."""
 
-    commit: str
-    problems: tuple[str, ...]
-    since: datetime
+
+class _GuardedError(CommitRefused):
+    """The commit moves more devices at once than its guards allow."""
 
 
 class Reconciler:
-    """Owns the loop's state: the commit that is served and the one that was tried last."""
+    """Owns the loop's state: the commit that is served, the one that shall be, and the newest.
+
+    A commit is served once its plan is published. One that cannot be (a guard, a signature that is
+    missing) must not stop the rollouts of the one before: its gates are still looked at.
+    """
 
     def __init__(
         self,
@@ -53,105 +77,192 @@ class Reconciler:
         self._hints, self._conditions, self._pulse = hints, conditions, pulse
         self._clock = clock
         self._served: Commit | None = None
+        self._wanted: Commit | None = None  # good, and not published yet
+        self._unsigned = False  # the newest good commit was refused when it was published
+        self._published: str | None = None
         self._attempted: Attempted | None = None
+        self._resumed = False
+        self._missed: Mapping[str, ShardEntry] = {}
+        self._signed: datetime | None = None
 
     def start(self) -> None:
-        """Become the writer and give the store what a lost database cannot know any more.
+        """Become the writer, give the store what a lost database cannot know any more, and serve
+        again what was served before. Devices should be answered only afterwards.
 
-        Raises LeaseHeld when another reconciler writes this tree.
+        Raises LeaseHeld when another reconciler writes this tree, Unavailable, Misconfigured.
         """
         self._tree.take_lease()
-        restored = self._store.restore(self._tree.entries())
-        if restored:
-            log.warning("devices restored from the published tree", devices=restored)
-        accepted = self._source.accepted()
-        if accepted:
-            self._try(accepted)
+        with suppress(_PassOverError):
+            with self._about(PUBLISHED):
+                published = self._tree.entries()
+            with self._about(STORE):
+                self._restore(published)
+        self._resume()
 
     def look(self) -> None:
         """Ask the Git host for the newest commit and read it if it is new."""
-        try:
+        self._resume()
+        with suppress(_PassOverError), self._about(SOURCE):
             commit = self._source.fetch()
-        except Unavailable as error:
-            self._ill(SOURCE, "Unreachable", str(error))
-            return
-        except CommitRefused as error:
-            self._ill(SOURCE, "Refused", str(error))
-            return
-        self._well(SOURCE, "Fetched", commit)
-        self._pulse.commit_seen(self._clock())
-        if self._attempted is None or self._attempted.commit != commit:
-            self._try(commit)
+            self._pulse.commit_seen(self._clock())
+            if self._attempted is None or self._attempted.commit != commit:
+                self._judge(commit)
+            self._well(SOURCE, "Fetched", commit)
 
     def publish(self) -> bool:
         """Plan with what is known now and publish what changed. Return whether anything did.
 
-        Raises LeaseHeld when another writer moved the tree: this process must stop.
+        Where that fails, what is published stays, is kept from expiring, and says why. Raises
+        LeaseHeld when another writer moved the tree, and Misconfigured: this process must stop.
         """
-        if self._served is None:
-            return False
-        try:
-            return self._plan_and_publish(self._served)
-        except NotSigned as error:
-            self._ill(PUBLISHED, "NotSigned", str(error))
-        except Unavailable as error:
-            self._ill(PUBLISHED, "Unavailable", str(error))
+        now = self._clock()
+        with suppress(_PassOverError):
+            return self._publish_plan(now)
+        with suppress(_PassOverError):
+            return self._publish_conditions(now)
+        with suppress(_PassOverError):
+            self._refresh_timestamp(now)
         return False
 
-    def _try(self, commit: str) -> None:
+    # From Git
+
+    def _resume(self) -> None:
+        """Go on with what was published and accepted before the restart, whatever the Git host
+        says today. Once; where mirror or tree cannot be read now, again with the next look.
+        """
+        if self._resumed:
+            return
+        with suppress(_PassOverError):
+            with self._about(PUBLISHED):
+                project = self._tree.project()
+            with self._about(SOURCE):
+                accepted = self._source.accepted()
+                if accepted and self._attempted is None:
+                    self._judge(accepted)
+            self._published = project.commit if project else None
+            if self._served is None and self._published not in (None, accepted):
+                self._served = self._reread(str(self._published))
+            self._resumed = True
+
+    def _reread(self, commit: str) -> Commit | None:
+        """Return the published commit: if the newest cannot be published, it is still served."""
+        try:
+            return self._reader.read(commit)
+        except (CommitRefused, Unavailable) as error:
+            log.warning("the published commit cannot be read", commit=commit, error=str(error))
+            return None
+
+    def _judge(self, commit: str) -> None:
+        """Read `commit` and serve it if it is good. Raises Unavailable: it is not known yet."""
         now = self._clock()
         try:
-            self._served = self._reader.read(commit)
+            read = self._reader.read(commit)
             self._source.accept(commit)
-            problems: tuple[str, ...] = ()
-        except CommitInvalid as error:
-            problems = tuple(map(str, error.problems[:MAX_PROBLEMS]))
         except CommitRefused as error:
-            problems = (str(error),)
-        except Unavailable as error:
-            self._ill(SOURCE, "Unreadable", str(error))
+            lines = _lines(error)
+            self._attempted = Attempted(commit, lines, now)
+            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            reason, message = _reason(error), f"commit {commit[:12]}: {lines[0]}{more}"
+            self._ill(COMMIT, reason, message, problems=lines)
             return
-        self._attempted = Attempted(commit, problems, now)
-        if problems:
-            self._ill(COMMIT, "Invalid", f"commit {commit[:12]}: {problems[0]}", problems=problems)
-        else:
-            self._well(COMMIT, "Valid", f"commit {commit[:12]}")
-            self._pulse.commit_good(now)
+        self._wanted, self._unsigned = read, False
+        self._attempted = Attempted(commit, (), now)
+        self._well(COMMIT, "Valid", f"commit {commit[:12]}")
+        self._pulse.commit_good(now)
 
-    def _plan_and_publish(self, served: Commit) -> bool:
-        now = self._clock()
-        desired, tree = served.desired, self._tree
+    # To the tree
+
+    def _publish_plan(self, now: datetime) -> bool:
+        with self._about(PUBLISHED):
+            if self._wanted is not None:
+                try:
+                    return self._publish_commit(self._wanted, now)
+                except (CommitRefused, NotSigned) as error:
+                    self._set_aside(self._wanted, error)
+            if self._served is None:
+                raise _PassOverError
+            return self._publish_commit(self._served, now)
+
+    def _set_aside(self, wanted: Commit, error: CommitRefused | NotSigned) -> None:
+        message = f"commit {wanted.desired.commit[:12]}: {error}"
+        self._ill(PUBLISHED, _reason(error), message)
+        if not isinstance(error, _GuardedError):  # devices may change their fleet, signatures not
+            self._wanted, self._unsigned = None, True
+
+    def _publish_commit(self, commit: Commit, now: datetime) -> bool:
+        desired, tree = commit.desired, self._tree
         statuses, manifests, published = tree.statuses(), tree.manifests(), tree.entries()
-        observed = self._store.observed(now, timeouts(desired, statuses))
+        observed = self._observe(now, timeouts(desired, statuses), published)
         assignments = assign(desired, observed.enrolled, published)
+        entries = assignments.entries
         self._tell_conflicts(assignments.conflicts)
-        refusal = guard(desired, published, assignments.entries, statuses)
+        refusal = guard(desired, published, entries, statuses)
         if refusal:
-            self._ill(PUBLISHED, "Guarded", refusal)
-            return False
-        planned = plan(
-            desired,
-            assignments.entries,
-            observed,
-            statuses,
-            manifests,
-            self._hints,
-            now,
-        )
+            raise _GuardedError(refusal)
+        planned = plan(desired, entries, observed, statuses, manifests, self._hints, now)
         # First the store: a device may report on a manifest the moment it is published.
-        self._learn(desired, planned, assignments.entries)
-        changed = tree.publish(
-            Publication(
-                documents(desired, planned, assignments.entries, published, self._project(desired)),
-                served.releases,
-            ),
-            now,
-        )
-        self._well(PUBLISHED, "Published", f"commit {desired.commit[:12]}")
+        self._learn(desired, planned, entries)
+        contents = documents(desired, planned, entries, published)
+        project = self._project(desired.commit, self._conditions_with(commit))
+        changed = tree.publish(Publication({**contents, **project}, commit.releases), now)
+        self._served_now(commit)
         if changed:
-            self._pulse.published(now)
+            self._fresh(now)
             self._record(planned, statuses)
         return changed
+
+    def _conditions_with(self, commit: Commit) -> tuple[Condition, ...]:
+        """Return the conditions as they are once `commit` is published."""
+        if self._is_newest_good(commit):
+            return self._conditions.all_once_well(PUBLISHED, *_published(commit))
+        return self._conditions.all()
+
+    def _served_now(self, commit: Commit) -> None:
+        if self._is_newest_good(commit):
+            self._well(PUBLISHED, *_published(commit))
+            self._wanted = None
+        self._served, self._published = commit, commit.desired.commit
+
+    def _is_newest_good(self, commit: Commit) -> bool:
+        return not self._unsigned and self._wanted in (None, commit)
+
+    def _publish_conditions(self, now: datetime) -> bool:
+        """Publish why the plan is not, and sign again what nears its expiry."""
+        try:
+            publication = Publication(self._project(self._published, self._conditions.all()))
+            changed = self._tree.publish(publication, now)
+        except (LeaseHeld, Misconfigured):
+            raise
+        except ReconcilerError as error:
+            if not self._conditions.is_ill(PUBLISHED):  # else the first cause says more
+                self._ill(PUBLISHED, _reason(error), str(error))
+            raise _PassOverError from error
+        if changed:
+            self._fresh(now)
+        return changed
+
+    def _refresh_timestamp(self, now: datetime) -> None:
+        """Sign the timestamp if it may be due, which needs nothing but its key."""
+        if self._signed is not None and now - self._signed < TIMESTAMP_EVERY:
+            return
+        with self._about(TIMESTAMP):
+            self._tree.refresh_timestamp(now)
+        self._fresh(now)
+
+    def _fresh(self, now: datetime) -> None:
+        self._signed = now
+        self._pulse.published(now)
+        self._well(TIMESTAMP, "Signed", "")
+
+    def _project(
+        self, commit: str | None, conditions: tuple[Condition, ...]
+    ) -> Mapping[str, bytes]:
+        """Return `project.json`; nothing before the first commit was looked at."""
+        if self._attempted is None:
+            return {}
+        known = self._served or self._wanted
+        name = known.desired.project if known else None
+        return {"project.json": encode(project_status(name, commit, self._attempted, conditions))}
 
     def _tell_conflicts(self, conflicts: tuple[Conflict, ...]) -> None:
         if conflicts:
@@ -160,9 +271,34 @@ class Reconciler:
         else:
             self._well(DEVICES, "Distinct", "")
 
+    # The store
+
+    def _observe(
+        self,
+        now: datetime,
+        limits: Mapping[str, tuple[timedelta, timedelta]],
+        published: Mapping[str, ShardEntry],
+    ) -> Observed:
+        """Return what devices said. Without that nothing is planned: no gate, no guess."""
+        with self._about(STORE):
+            observed = self._store.observed(now, limits)
+            missed = lost(published, observed.enrolled)
+            # Those that a person rejected and Git still lists stay missed: ask once.
+            if missed != self._missed and self._restore(missed):
+                observed = self._store.observed(now, limits)
+            self._missed = lost(published, observed.enrolled)
+            return observed
+
+    def _restore(self, entries: Mapping[str, ShardEntry]) -> int:
+        restored = self._store.restore(entries)
+        if restored:
+            log.warning("devices restored from the published tree", devices=restored)
+        return restored
+
     def _learn(self, desired: Desired, planned: Plan, entries: Mapping[str, ShardEntry]) -> None:
         listed = {d.key: d.name for d in desired.devices.values() if d.key}
-        self._store.learn(entries=entries, listed=listed, manifests=planned.manifests)
+        with self._about(STORE):
+            self._store.learn(entries=entries, listed=listed, manifests=planned.manifests)
         self._well(STORE, "Ready", "")
 
     def _record(self, planned: Plan, before: Mapping[str, FleetStatus]) -> None:
@@ -170,7 +306,8 @@ class Reconciler:
             old = before.get(fleet)
             if old == status:
                 continue
-            self._store.record(fleet, status.decisions)
+            with suppress(_PassOverError), self._about(STORE):
+                self._store.record(fleet, status.decisions)
             for decision in status.decisions:
                 if old is None or decision not in old.decisions:
                     log.info(
@@ -181,27 +318,57 @@ class Reconciler:
                         reason=decision.reason,
                     )
 
-    def _project(self, desired: Desired) -> ProjectStatus:
-        attempted = self._attempted or Attempted(desired.commit, (), self._clock())
-        commit_condition = self._conditions.get(COMMIT)
-        return ProjectStatus(
-            project=desired.project,
-            commit=desired.commit,
-            attempted=attempted.commit,
-            since=attempted.since,
-            conditions=(commit_condition,) if commit_condition else (),
-            problems=attempted.problems,
-        )
+    # Words
+
+    @contextmanager
+    def _about(self, subject: str) -> Iterator[None]:
+        """Make what goes wrong in the block the condition of `subject`, and end the pass.
+
+        Also a mistake of our own: what is published must be kept fresh all the same.
+        """
+        try:
+            yield
+        except (LeaseHeld, Misconfigured, _PassOverError):
+            raise
+        except ReconcilerError as error:
+            self._ill(subject, _reason(error), str(error))
+            raise _PassOverError from error
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}; this is a mistake in fleetcd, report it"
+            self._ill(subject, "InternalError", message, exc_info=error)
+            raise _PassOverError from error
 
     def _well(self, subject: str, reason: str, message: str) -> None:
-        before = self._conditions.get(subject)
-        self._conditions.well(subject, reason, message)
-        if before is not None and not before.status:
+        if self._conditions.well(subject, reason, message):
             log.info("recovered", subject=subject, message=message)
 
     def _ill(self, subject: str, reason: str, message: str, **details: object) -> None:
         if self._conditions.ill(subject, reason, message):
             log.error(reason, subject=subject, message=message, **details)
+
+
+def _published(commit: Commit) -> tuple[str, str]:
+    """Return reason and message of the condition that says so."""
+    return "Published", f"commit {commit.desired.commit[:12]}"
+
+
+def _reason(error: ReconcilerError) -> str:
+    match error:
+        case _GuardedError():
+            return "Guarded"
+        case NotSigned():
+            return "NotSigned"
+        case TreeRefused():
+            return "Invalid"
+        case CommitRefused():
+            return "Refused"
+        case Unavailable():
+            return "Unavailable"
+    return type(error).__name__
+
+
+def _lines(error: CommitRefused) -> tuple[str, ...]:
+    return tuple(map(str, error.problems if isinstance(error, TreeRefused) else (error,)))
 
 
 def timeouts(

@@ -16,6 +16,7 @@ from reconciler.domain.attempts import (
     stage_counts,
 )
 from reconciler.domain.devices import (
+    WAITING,
     Candidate,
     Device,
     enrolment,
@@ -46,8 +47,6 @@ from schemas.wire.manifest import Manifest
 from schemas.wire.report import EnrolState, Event
 from schemas.wire.shard import ShardEntry
 from schemas.wire.status import Decision, StageCounts
-
-_WAITING = (EnrolState.PENDING, EnrolState.CONFLICT)
 
 
 class MemoryStore:
@@ -150,7 +149,10 @@ class MemoryStore:
     def restore(self, entries: Mapping[str, ShardEntry]) -> int:
         with self._lock:
             lost = [
-                key for key, each in entries.items() if each.public_key and key not in self._devices
+                key
+                for key, each in entries.items()
+                if each.public_key
+                and (key not in self._devices or self._devices[key].state in WAITING)
             ]
             for key in lost:
                 self._entries[key] = entries[key]
@@ -180,8 +182,8 @@ class MemoryStore:
             self._spent[nonce.text] = nonce.expires
             device = self._judged(candidate)
             new = candidate.key not in self._devices
-            waiting = sum(each.state in _WAITING for each in self._devices.values())
-            if new and device.state in _WAITING and waiting >= max_pending:
+            waiting = sum(each.state in WAITING for each in self._devices.values())
+            if new and device.state in WAITING and waiting >= max_pending:
                 return PendingFull()
             if device.public_key is None:
                 device = replace(device, public_key=candidate.public_key)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select, update
 
 from reconciler.adapters.sql_engine import add, put, put_new
 from reconciler.adapters.sql_rows import chunks, device_of, device_row, entry_from
@@ -21,6 +21,7 @@ from reconciler.adapters.sql_tables import (
 )
 from reconciler.adapters.sql_tables import running_counters as running
 from reconciler.domain.devices import (
+    WAITING,
     Candidate,
     Device,
     enrolment,
@@ -35,7 +36,6 @@ from schemas.wire.report import EnrolState
 from schemas.wire.shard import ShardEntry
 
 VERSION = "devices_version"
-_WAITING = (EnrolState.PENDING, EnrolState.CONFLICT)
 
 
 def load(connection: Connection, keys: Collection[str]) -> dict[str, Device]:
@@ -119,7 +119,7 @@ def query_of(query: DeviceQuery) -> Select[tuple[object, ...]]:
     return statement.order_by(devices.c.key).limit(query.limit)
 
 
-def _meets(requirement: Requirement) -> object:
+def _meets(requirement: Requirement) -> ColumnElement[bool]:
     same = (device_labels.c.key == devices.c.key, device_labels.c.label == requirement.key)
     has = exists().where(*same)
     has_value = exists().where(*same, device_labels.c.value.in_(requirement.values))
@@ -175,7 +175,7 @@ def enrol(
     before = load(connection, [candidate.key])
     known = before.get(candidate.key)
     device = judged(connection, candidate, known, now)
-    if known is None and device.state in _WAITING and _waiting(connection) >= max_pending:
+    if known is None and device.state in WAITING and _waiting(connection) >= max_pending:
         return PendingFull()
     if known and known.public_key is None:
         device = replace(device, public_key=candidate.public_key)
@@ -205,7 +205,7 @@ def spent(connection: Connection, nonces: Collection[str]) -> frozenset[str]:
 
 def _waiting(connection: Connection) -> int:
     counts = by_state(connection)
-    return sum(counts.get(state, 0) for state in _WAITING)
+    return sum(counts.get(state, 0) for state in WAITING)
 
 
 def by_state(connection: Connection) -> dict[EnrolState, int]:

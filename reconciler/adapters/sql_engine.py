@@ -1,7 +1,7 @@
 """Opening the database: the only place that knows the engine (docs/adr/gateway-store.md)."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,22 +22,29 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
     f"PRAGMA busy_timeout={BUSY_TIMEOUT}",
 )
-_UPSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_UPSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 
 
 class Database:
-    """Transactions on one database. One writer at a time in this process; others wait in SQLite."""
+    """Transactions on one database. One writer at a time in this process; others wait in SQLite.
+
+    An SQLite file that was deleted or replaced is left: the next transaction opens the one that is
+    there now, or makes a new one. `opened` counts how often that was done, to tell what is gone.
+    """
 
     def __init__(self, url: str) -> None:
         """Open `url` (an SQLAlchemy URL) and bring its schema up to date.
 
         Raises Misconfigured for a URL that cannot work, Unavailable for a database that does not.
         """
-        self._writing = threading.Lock()
+        self._writing, self._opening = threading.Lock(), threading.Lock()
         self._engine = _engine(url)
-        with _translated():
-            if self.revision() != HEAD:
-                self.upgrade()
+        self._file: tuple[int, int] | None = None
+        self.opened = 0
+        self._open()
 
     def close(self) -> None:
         self._engine.dispose()
@@ -47,7 +54,30 @@ class Database:
         with _translated(), self._engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
-            return connection.scalar(text("SELECT version_num FROM alembic_version"))
+            version = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return None if version is None else str(version)
+
+    def _open(self) -> None:
+        """Open the database if the file that is open is not the one that is there. Again: no
+        effect. Whoever deletes a file that is open would leave us writing where nobody reads."""
+        with self._opening:
+            if self.opened and self._file == self._there():
+                return
+            self._engine.dispose()
+            with _translated():
+                if self.revision() != HEAD:
+                    self.upgrade()
+            self._file, self.opened = self._there(), self.opened + 1
+
+    def _there(self) -> tuple[int, int] | None:
+        """Return device and inode of the SQLite file; None where there is no file."""
+        if self._engine.dialect.name != "sqlite":
+            return None
+        try:
+            status = Path(str(self._engine.url.database)).stat()
+        except OSError:
+            return None  # the next connection says why
+        return status.st_dev, status.st_ino
 
     def upgrade(self) -> None:
         """Run the migrations that are missing, in one transaction. Again: no effect."""
@@ -56,13 +86,19 @@ class Database:
 
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self.writing() as connection:
+        with self._transaction() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Yield a connection in a write transaction, committed (and on disk) at the end."""
+        self._open()
+        with self._transaction() as writer:
+            yield writer
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
         with self._writing, _translated(), self._engine.connect() as connection:
             writer = connection.execution_options(fleetcd_writes=True)
             with writer.begin():
@@ -71,6 +107,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Yield a connection that sees one state of the database throughout."""
+        self._open()
         with _translated(), self._engine.connect() as connection:
             yield connection
 

@@ -16,7 +16,7 @@ from reconciler.adapters.sql_rows import chunks, device_of, entry_row, json_text
 from reconciler.adapters.sql_tables import decisions as decision_table
 from reconciler.adapters.sql_tables import devices, meta
 from reconciler.adapters.sql_tables import entries as entry_table
-from reconciler.domain.devices import Candidate, Device, restored
+from reconciler.domain.devices import WAITING, Candidate, Device, restored
 from reconciler.domain.ingest import Nonce, Receipt, Submission
 from reconciler.domain.observed import Observed
 from reconciler.http.ports import (
@@ -45,7 +45,7 @@ class SqlStore:
 
     def __init__(self, database: Database, clock: Callable[[], datetime] = _utc_now) -> None:
         self._database, self._clock = database, clock
-        self._learnt: Learnt | None = None
+        self._learnt: tuple[int, Learnt] | None = None  # and in which opening of the database
 
     @classmethod
     def open(cls, url: str, clock: Callable[[], datetime] = _utc_now) -> Self:
@@ -73,11 +73,13 @@ class SqlStore:
         manifests: Mapping[str, Manifest],
     ) -> None:
         news = Learnt(dict(entries), dict(listed), dict(manifests))
-        if news == self._learnt:
+        if self._learnt == (self._database.opened, news):
             return
         with self._database.writing() as connection:
-            learn(connection, news, self._learnt, self._clock())
-        self._learnt = news
+            opened = self._database.opened
+            last = self._learnt[1] if self._learnt and self._learnt[0] == opened else None
+            learn(connection, news, last, self._clock())
+        self._learnt = opened, news
 
     def restore(self, entries: Mapping[str, ShardEntry]) -> int:
         now = self._clock()
@@ -85,10 +87,12 @@ class SqlStore:
         with self._database.writing() as connection:
             there = sql_devices.load(connection, whole.keys())
             lost = {
-                key: restored(key, entry, now) for key, entry in whole.items() if key not in there
+                key: restored(key, entry, now)
+                for key, entry in whole.items()
+                if key not in there or there[key].state in WAITING
             }
             put(connection, entry_table, [entry_row(key, entries[key]) for key in lost])
-            sql_devices.save(connection, {}, lost)
+            sql_devices.save(connection, there, lost)
         self._learnt = None  # the tables hold entries now that learn() has not seen
         return len(lost)
 

@@ -23,6 +23,7 @@ from reconciler.errors import LeaseHeld, Unavailable
 from reconciler.ports import Publication, Step, no_step
 from schemas.canonical import sha256_hex
 from schemas.wire.manifest import MANIFEST_LIMIT, Manifest
+from schemas.wire.project import PROJECT_LIMIT, ProjectStatus
 from schemas.wire.shard import SHARD_LIMIT, Shard, ShardEntry
 from schemas.wire.status import STATUS_LIMIT, FleetStatus
 
@@ -72,6 +73,11 @@ class DirectoryTree:
     def release_lease(self) -> None:
         """Let another reconciler write. Again: no effect."""
         self._lease.release()
+
+    def project(self) -> ProjectStatus | None:
+        """Return `project.json`, None before the first. Raises Unavailable for a damaged one."""
+        found = self._read("project.json", ProjectStatus, PROJECT_LIMIT)
+        return found.get("project.json")
 
     def statuses(self) -> Mapping[str, FleetStatus]:
         """Return `status/<fleet>.json` by fleet. Raises Unavailable for a damaged document."""

@@ -7,6 +7,8 @@ from datetime import datetime
 from schemas.wire.report import EnrolState
 from schemas.wire.shard import ShardEntry
 
+WAITING = (EnrolState.PENDING, EnrolState.CONFLICT)  # for a person's decision
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:

@@ -1,15 +1,28 @@
-"""Which documents the published tree holds for a plan. Pure."""
+"""Which documents the published tree holds for a plan, and what they bring back. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from reconciler.domain.desired import Desired
+from reconciler.domain.observed import EnrolledDevice
 from reconciler.domain.planner import Plan
 from schemas.canonical import shard_of
 from schemas.wire.decode import encode
 from schemas.wire.manifest import Manifest
-from schemas.wire.project import ProjectStatus
+from schemas.wire.project import MAX_LINE, MAX_PROBLEMS, ProjectStatus
 from schemas.wire.shard import Shard, ShardEntry
+from schemas.wire.status import Condition
 from schemas.wire.types import ComponentRef
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """The newest commit that was looked at, and what was wrong with it."""
+
+    commit: str
+    problems: tuple[str, ...]
+    since: datetime
 
 
 def documents(
@@ -17,14 +30,12 @@ def documents(
     planned: Plan,
     entries: Mapping[str, ShardEntry],
     published: Mapping[str, ShardEntry],
-    project: ProjectStatus,
 ) -> Mapping[str, bytes]:
-    """Return target paths and bytes: manifests, statuses, shards, used descriptors, the project.
+    """Return target paths and bytes: manifests, statuses, shards, the descriptors in use.
 
     A shard that lost its last entry (it is in `published` only) becomes an empty one.
     """
     return {
-        "project.json": encode(project),
         **{f"fleets/{name}.json": encode(doc) for name, doc in planned.manifests.items()},
         **{f"status/{name}.json": encode(doc) for name, doc in planned.statuses.items()},
         **{f"devices/{name}.json": encode(doc) for name, doc in shards(entries, published).items()},
@@ -40,6 +51,44 @@ def shards(
     for key, entry in entries.items():
         grouped.setdefault(shard_of(key), {})[key] = entry
     return {name: Shard(members) for name, members in grouped.items()}
+
+
+def project_status(
+    project: str | None,
+    commit: str | None,
+    attempted: Attempted,
+    conditions: Iterable[Condition],
+) -> ProjectStatus:
+    """Return what `project.json` says, cut so that it fits. `commit` is the last good one."""
+    lines = [_cut(line) for line in attempted.problems[:MAX_PROBLEMS]]
+    left_out = len(attempted.problems) - len(lines)
+    if left_out:
+        lines[-1] = f"… and {left_out + 1} more"
+    return ProjectStatus(
+        attempted=attempted.commit,
+        since=attempted.since,
+        project=project,
+        commit=commit,
+        conditions=tuple(replace(each, message=_cut(each.message)) for each in conditions),
+        problems=tuple(lines),
+    )
+
+
+def lost(
+    published: Mapping[str, ShardEntry], enrolled: Iterable[EnrolledDevice]
+) -> Mapping[str, ShardEntry]:
+    """Return the published entries of devices that had joined and that the store has not accepted:
+    its database was lost, or a person rejected them since."""
+    accepted = {device.key for device in enrolled}
+    return {
+        key: entry
+        for key, entry in published.items()
+        if entry.public_key is not None and key not in accepted
+    }
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 1]}…"
 
 
 def _descriptors(
