@@ -213,14 +213,12 @@ def _reporter(settings: Settings, opened: Journal, identity: "Identity") -> "Rep
     from device_agent.reporter import Introduction, Reporter
 
     assert settings.server.gateway  # noqa: S101 - the caller has looked
-    token_file = settings.device.enrol_token_file
-    token = token_file.read_text().strip() if token_file and token_file.exists() else None
     return Reporter(
         journal=opened,
         gateway=HttpsGateway(settings.server.gateway, network(settings)),
         identity=identity,
         clock=SystemClock(),
-        introduction=Introduction(settings.device.name, facts(settings), token),
+        introduction=Introduction(settings.device.name, facts(settings)),
     )
 
 

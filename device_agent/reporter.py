@@ -48,11 +48,10 @@ class Sent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """How the device asks to be enrolled: a name, facts, and a token if it was given one."""
+    """How the device asks to be enrolled."""
 
     name: str
     facts: dict[str, str]
-    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,6 @@ class Reporter:
             name=self.introduction.name,
             public_key=base64.b64encode(self.identity.public_key_der).decode(),
             facts=self.introduction.facts,
-            token=self.introduction.token,
         )
         body = self.identity.sign(encode(request), ENROL_TYPE).encode()
         decision = _answered(EnrolReply, self.gateway.post(ENROL_PATH, body), ENROL_ANSWERS)

@@ -28,13 +28,12 @@ class Misconfigured(Exception):
 @dataclass(frozen=True, slots=True)
 class Device:
     """`state` is a directory on the data partition; `facts` are what `compatible` may ask for;
-    `facts_file` adds `key=value` lines; `enrol_token_file` holds a one-time token."""
+    `facts_file` adds `key=value` lines."""
 
     name: str
     state: Path = Path("/var/lib/fleetcd")
     facts: Mapping[str, str] = field(default_factory=dict)
     facts_file: Path | None = None
-    enrol_token_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,6 @@ class EnrolRequest:
     name: Name
     public_key: str  # base64 of the SubjectPublicKeyInfo DER
     facts: Mapping[str, str] = field(default_factory=dict)
-    token: str | None = None
 
 
 class EnrolState(StrEnum):
