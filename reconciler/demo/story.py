@@ -7,7 +7,7 @@ from typing import Protocol
 from schemas.wire.status import FleetStatus, Phase
 
 FLEET = "kiosks"
-CHAPTER_TIMEOUT = 60.0  # seconds; a chapter that takes longer has failed
+CHAPTER_TIMEOUT = 120.0  # seconds; a chapter that takes longer has failed
 
 
 @dataclass(frozen=True, slots=True)
