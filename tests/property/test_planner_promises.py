@@ -184,6 +184,8 @@ class FleetLife(RuleBasedStateMachine):
             gone_back = old.phase in {Phase.ROLLING_BACK, *FINAL}
             assert gone_back or old.set in after.keep or after.stable != before.stable
             assert new.attempt > before.attempts.get(new.set, 0), "an old rollout's name came back"
+            refused = {entry.set for entry in before.ledger if entry.closed is None}
+            assert new.set not in refused, "a refused set was tried again"
 
     @invariant()
     def the_next_stage_opens_only_behind_a_gate_that_was_passed(self) -> None:
