@@ -4,6 +4,7 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
+from device_agent.trust.delegation import check_delegation
 from schemas.refusal import Code, Refusal
 from schemas.wire.decode import parse
 
@@ -15,7 +16,7 @@ def check_metadata(file_name: str, data: bytes, limit: int) -> None:
     """Raise Refusal unless `data` has the outline of the metadata that `file_name` promises.
 
     E_FORMAT, E_DUP, E_DEPTH: not strict JSON, or of another type. E_VERSION: `3.root.json` holds
-    another version than 3. Signatures, hashes and expiry are tuf's to check.
+    another version than 3. And as check_delegation(). Signatures, hashes and expiry are tuf's.
     """
     name = _NAME.fullmatch(file_name)
     if name is None:
@@ -33,3 +34,4 @@ def check_metadata(file_name: str, data: bytes, limit: int) -> None:
         raise Refusal(Code.FORMAT, f"version {str(version)[:40]!r} is not a positive integer")
     if name["number"] is not None and version != int(name["number"]):
         raise Refusal(Code.VERSION, f"version {version} in a file that is named {file_name}")
+    check_delegation(signed)
