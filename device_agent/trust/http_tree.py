@@ -31,7 +31,7 @@ class HttpTree:
 
     @contextmanager
     def open(self, path: str, etag: str | None) -> Iterator[TreeFile]:
-        url = parse_url(f"{self._base}/{path}", self._client.network.http_hosts)
+        url = self._address(path)
         headers = {"Accept-Encoding": "gzip", "Accept": "application/json"}
         if etag is not None:
             headers["If-None-Match"] = etag
@@ -40,6 +40,13 @@ class HttpTree:
 
     def close(self) -> None:
         self._client.close()
+
+    def _address(self, path: str) -> Url:
+        """Return the URL of `path`, which holds names (of roles, of hashes) that others chose."""
+        try:
+            return parse_url(f"{self._base}/{path}", self._client.network.http_hosts)
+        except Refusal as refusal:
+            raise from_refusal(refusal, "a path in the tree") from refusal
 
 
 def _file(url: Url, answer: Answer, asked_with: str | None) -> TreeFile:
