@@ -67,6 +67,7 @@ class Session:
 
     def __init__(self, directory: Path, root: bytes, fetcher: TreeFetcher, now: datetime) -> None:
         self._documents, self._fetcher = directory / "documents", fetcher
+        self._anchor = sha256_hex(root)
         with _translated("the trusted root"):
             durable.make_directory(directory / TUF_CACHE)
             durable.make_directory(self._documents)
@@ -119,14 +120,16 @@ class Session:
             return file.read_bytes()
 
     def marks(self) -> Mapping[str, Mark]:
-        """Return version and key set of every verified role but root, which tuf chains itself.
+        """Return version and key set of every verified role.
 
-        After refresh(); delegated roles are among them once find() has been through them.
+        After refresh(); delegated roles are among them once find() has been through them. For root
+        the image's root stands in for the key set: its versions count on through every rotation,
+        and an older one would bring back keys that were taken away.
         """
         trusted = _trusted_set(self._updater)
-        marks = {
-            role: Mark(_key_set(trusted.root, role), trusted[role].version) for role in _TOP_LEVEL
-        }
+        marks = {"root": Mark(self._anchor, trusted.root.version)}
+        for role in _TOP_LEVEL:
+            marks[role] = Mark(_key_set(trusted.root, role), trusted[role].version)
         for name, parent in _delegated(trusted):
             marks[name] = Mark(_key_set(parent, name), trusted[name].version)
         return marks
