@@ -19,7 +19,7 @@ from reconciler.domain.exposure import admit_rules, as_next
 from reconciler.domain.planner import Hints, Plan, plan
 from schemas.resolve import Action, Running, admitted
 from schemas.wire.shard import Hold
-from schemas.wire.status import FINAL, FleetStatus, Phase
+from schemas.wire.status import FINAL, FleetStatus, Phase, Rollout
 from tests.support.fleet_simulation import (
     FLEET,
     Ending,
@@ -170,15 +170,22 @@ class FleetLife(RuleBasedStateMachine):
         assert status.stable is not None and wanted == status.stable.set
         assert device.set not in manifest.keep
 
+    def admitted_by(self, rollout: Rollout) -> set[str]:
+        offered = as_next(rollout, admit_rules(rollout))
+        devices, entries = self.simulation.devices.values(), self.simulation.entries
+        return {d.name for d in devices if admitted(offered, entries[d.key], d.set)}
+
     def check_step(self, before: FleetStatus | None, after: FleetStatus) -> None:
         old, new = before.rollout if before else None, after.rollout
         if before is None or old is None or new is None:
             return
         if old.id == new.id:
-            rules = [opened.rules for opened in old.exposure]
-            assert [opened.rules for opened in new.exposure][: len(rules)] == rules
+            assert self.admitted_by(old) <= self.admitted_by(new), "exposure shrank"
+            stages_before = [opened.stage for opened in old.exposure]
+            assert [opened.stage for opened in new.exposure][: len(stages_before)] == stages_before
             if old.phase in {Phase.HALTED, Phase.ROLLING_BACK, *FINAL}:
-                assert len(new.exposure) == len(rules), "a stopped rollout went further"
+                rules = [opened.rules for opened in old.exposure]
+                assert [opened.rules for opened in new.exposure] == rules, "it went further"
             assert old.phase not in FINAL or new.phase == old.phase
         else:
             gone_back = old.phase in {Phase.ROLLING_BACK, *FINAL}
