@@ -1,4 +1,4 @@
-"""One full example of every wire document: golden files, decoder tests and docs are made from them."""
+"""One full example of every wire document: golden files and decoder tests are made of them."""
 
 from datetime import UTC, datetime, timedelta
 
