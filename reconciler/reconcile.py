@@ -135,22 +135,24 @@ class Reconciler:
         with suppress(_PassOverError):
             with self._about(PUBLISHED):
                 project = self._tree.project()
+            self._published = project.commit if project else None
             with self._about(SOURCE):
                 accepted = self._source.accepted()
                 if accepted and self._attempted is None:
                     self._judge(accepted)
-            self._published = project.commit if project else None
-            if self._served is None and self._published not in (None, accepted):
-                self._served = self._reread(str(self._published))
+            if self._published and (self._wanted is None or self._published != accepted):
+                self._served = self._reread(self._published)
             self._resumed = True
 
     def _reread(self, commit: str) -> Commit | None:
         """Return the published commit: if the newest cannot be published, it is still served."""
         try:
             return self._reader.read(commit)
-        except (CommitRefused, Unavailable) as error:
-            log.warning("the published commit cannot be read", commit=commit, error=str(error))
+        except CommitRefused as error:
+            log.warning("the published commit is refused now", commit=commit, error=str(error))
             return None
+        except Unavailable as error:
+            raise _PassOverError from error  # the mirror may be fetched anew by the next look
 
     def _judge(self, commit: str) -> None:
         """Read `commit` and serve it if it is good. Raises Unavailable: it is not known yet."""
@@ -221,7 +223,7 @@ class Reconciler:
         if self._is_newest_good(commit):
             self._well(PUBLISHED, *_published(commit))
             self._wanted = None
-        self._served, self._published = commit, commit.desired.commit
+        self._served, self._published, self._resumed = commit, commit.desired.commit, True
 
     def _is_newest_good(self, commit: Commit) -> bool:
         return not self._unsigned and self._wanted in (None, commit)
