@@ -10,7 +10,6 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from reconciler.adapters.memory_store import MemoryStore
 from reconciler.cli.get import device_app, get_app, rollout_app
 from reconciler.errors import Misconfigured, ReconcilerError, Unavailable
 from reconciler.http.app import create_app
@@ -22,6 +21,7 @@ from tests.support.gateway_app import READ_TOKEN, TOKEN, token_file
 from tests.support.gateway_device import NOW, SigningDevice
 from tests.support.gateway_world import StillView, enrol
 from tests.support.loopback_ca import loopback_ca
+from tests.support.memory_store import MemoryStore
 
 STATUS = documents.STATUS
 

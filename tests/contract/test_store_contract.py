@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.memory_store import MemoryStore
 from reconciler.adapters.sql_store import SqlStore
 from reconciler.domain.devices import Candidate
 from reconciler.domain.ingest import Submission, Verdict
@@ -30,6 +29,7 @@ from tests.support.gateway_world import (
     stage,
     tell,
 )
+from tests.support.memory_store import MemoryStore
 
 TIMEOUTS = {ROLLOUT: (timedelta(hours=1), timedelta(minutes=30))}
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.adapters.memory_store import MemoryStore
 from reconciler.adapters.sql_store import SqlStore
 from reconciler.domain.devices import Candidate, Device
 from reconciler.http.ports import DeviceQuery, NameHeld, PendingFull, Ruling
@@ -14,6 +13,7 @@ from schemas.selector import parse_selector
 from schemas.wire.report import EnrolState
 from tests.support.gateway_device import NOW, SigningDevice
 from tests.support.gateway_world import BothStores, enrol, entry, fresh_nonce, publish
+from tests.support.memory_store import MemoryStore
 
 
 @pytest.fixture(params=["memory", "sqlite"])

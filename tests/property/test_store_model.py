@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from reconciler.adapters.memory_store import MemoryStore
 from reconciler.adapters.sql_store import SqlStore
 from reconciler.domain.devices import Candidate
 from reconciler.domain.ingest import Submission
@@ -26,6 +25,7 @@ from tests.support.gateway_world import (
     manifest,
     stage,
 )
+from tests.support.memory_store import MemoryStore
 
 DEVICES = [SigningDevice(f"kiosk-{number}") for number in (1, 2, 3)]
 DEVICES.append(SigningDevice("kiosk-1"))  # another key with the first one's name

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.adapters.memory_store import MemoryStore
 from reconciler.http.app import create_app
 from reconciler.http.metrics import Health
 from reconciler.http.tokens import TokenFile
@@ -15,6 +14,7 @@ from schemas.wire.report import Event, Heartbeat
 from tests.support.gateway_asgi import Answer, Caller
 from tests.support.gateway_device import SigningDevice
 from tests.support.gateway_world import StillView, Watch
+from tests.support.memory_store import MemoryStore
 
 JOSE = {"Content-Type": "application/jose"}
 TOKEN, READ_TOKEN = "operator-token", "read-token"

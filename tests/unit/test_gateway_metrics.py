@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler.adapters.memory_store import MemoryStore
 from reconciler.errors import Unavailable
 from reconciler.http.app import create_app
 from reconciler.http.metrics import Health
@@ -17,6 +16,7 @@ from tests.support.gateway_app import Gateway
 from tests.support.gateway_asgi import Caller
 from tests.support.gateway_device import NOW, SigningDevice
 from tests.support.gateway_world import StillView, Watch
+from tests.support.memory_store import MemoryStore
 
 
 class AwayStore(MemoryStore):
