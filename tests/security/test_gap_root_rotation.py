@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
-from tuf.api.metadata import Metadata, TargetFile
+from tuf.api.metadata import DelegatedRole, Metadata, MetaFile, TargetFile
 from tuf.api.serialization.json import JSONSerializer
 
 from device_agent.trust.delegation import check_delegation
@@ -114,10 +114,20 @@ def test_5_a_key_under_two_ids_is_not_two_holders_of_a_release(device: TrustDevi
     role.threshold = 2
     device.tree.changed.add("releases")
     device.tree.publish()
+    signed_by_both(device, "releases-kiosk-os", same_under(ours, "b" * 64))
     trust = device.trust()
     trust.refresh()
     with device.refused(Code.SIGNATURE):
         trust.descriptor(RELEASED)
+
+
+def signed_by_both(device: TrustDevice, role: str, twin: SSlibKey) -> None:
+    signer = device.tree.key_of(role)
+    metadata = Metadata(device.tree.targets[role])
+    for each in (signer, CryptoSigner(signer._private_key, twin)):
+        metadata.sign(each, append=True)
+    name = f"{metadata.signed.version}.{role}.json"
+    device.tree.write(name, metadata.to_bytes(JSONSerializer(compact=True)))
 
 
 def test_5_a_key_is_the_same_however_it_is_written() -> None:
@@ -221,6 +231,21 @@ def test_27_a_hash_that_makes_no_address_is_refused(device: TrustDevice) -> None
     device.tree.publish()
     with device.refused(Code.PATH):
         device.trust().refresh()
+
+
+def test_27_a_role_whose_name_makes_no_address_is_refused(device: TrustDevice) -> None:
+    delegations = device.tree.targets["releases"].delegations
+    assert delegations is not None
+    assert delegations.roles is not None
+    key, name = device.tree.keys["releases"].public_key.keyid, "r" * 3000
+    delegations.roles = {name: DelegatedRole(name, [key], 1, False, paths=["releases/*/*"])}
+    device.tree.snapshot.meta[f"{name}.json"] = MetaFile(1)
+    device.tree.changed.add("releases")
+    device.tree.publish()
+    trust = device.trust()
+    trust.refresh()
+    with device.refused(Code.PATH):
+        trust.descriptor(RELEASED)
 
 
 def test_28_bins_without_end_are_refused(device: TrustDevice) -> None:
