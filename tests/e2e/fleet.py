@@ -93,9 +93,14 @@ class Fleet:
         return {device.running_version() for device in self.stack.devices}
 
     def by_order(self) -> list[VirtualDevice]:
-        """Return the devices as the open rollout ranks them: canaries first."""
-        rollout = self.rollout.id
-        return sorted(self.stack.devices, key=lambda device: order(rollout, device.name))
+        """Return the devices as the open rollout ranks them: canaries first.
+
+        The first stage names its canaries one by one, because it takes the first reachable ones.
+        """
+        rollout = self.rollout
+        named = {place for rule in rollout.exposure[0].rules for place in rule.only or ()}
+        places = {device: order(rollout.id, device.name) for device in self.stack.devices}
+        return sorted(places, key=lambda device: (places[device] not in named, places[device]))
 
     @contextmanager
     def only_the_tree(self) -> Iterator[None]:
