@@ -26,6 +26,7 @@ from reconciler.domain.assignment import Conflict, assign, guard
 from reconciler.domain.desired import Desired
 from reconciler.domain.documents import Attempted, documents, lost, project_status
 from reconciler.domain.observed import Observed
+from reconciler.domain.open_stages import any_open, timeouts
 from reconciler.domain.planner import Hints, Plan, plan
 from reconciler.errors import (
     CommitRefused,
@@ -84,6 +85,7 @@ class Reconciler:
         self._resumed = False
         self._missed: Mapping[str, ShardEntry] = {}
         self._signed: datetime | None = None
+        self._rested = 0  # the store's devices_version when a plan changed nothing; 0: it may
 
     def start(self) -> None:
         """Become the writer, give the store what a lost database cannot know any more, and serve
@@ -117,7 +119,8 @@ class Reconciler:
         """
         now = self._clock()
         with suppress(_PassOverError):
-            return self._publish_plan(now)
+            if not self._at_rest():
+                return self._publish_plan(now)
         with suppress(_PassOverError):
             return self._publish_conditions(now)
         with suppress(_PassOverError):
@@ -167,7 +170,7 @@ class Reconciler:
             reason, message = _reason(error), f"commit {commit[:12]}: {lines[0]}{more}"
             self._ill(COMMIT, reason, message, problems=lines)
             return
-        self._wanted, self._unsigned = read, False
+        self._wanted, self._unsigned, self._rested = read, False, 0
         self._attempted = Attempted(commit, (), now)
         self._well(COMMIT, "Valid", f"commit {commit[:12]}")
         self._pulse.commit_good(now)
@@ -194,7 +197,7 @@ class Reconciler:
     def _publish_commit(self, commit: Commit, now: datetime) -> bool:
         desired, tree = commit.desired, self._tree
         statuses, manifests, published = tree.statuses(), tree.manifests(), tree.entries()
-        observed = self._observe(now, timeouts(desired, statuses), published)
+        version, observed = self._observe(now, timeouts(desired, statuses), published)
         assignments = assign(desired, observed.enrolled, published)
         entries = assignments.entries
         self._tell_conflicts(assignments.conflicts)
@@ -202,15 +205,18 @@ class Reconciler:
         if refusal:
             raise _GuardedError(refusal)
         planned = plan(desired, entries, observed, statuses, manifests, self._hints, now)
+        before = Plan(manifests, statuses)
         # First the store: a device may report on a manifest the moment it is published.
         self._learn(desired, planned, entries)
-        contents = documents(desired, planned, entries, published)
+        contents = documents(desired, planned, entries, before, published)
         project = self._project(desired.commit, self._conditions_with(commit))
         changed = tree.publish(Publication({**contents, **project}, commit.releases), now)
         self._served_now(commit)
         if changed:
             self._fresh(now)
             self._record(planned, statuses)
+        elif self._wanted is None and not any_open(planned.statuses):
+            self._rested = version
         return changed
 
     def _conditions_with(self, commit: Commit) -> tuple[Condition, ...]:
@@ -229,7 +235,7 @@ class Reconciler:
         return not self._unsigned and self._wanted in (None, commit)
 
     def _publish_conditions(self, now: datetime) -> bool:
-        """Publish why the plan is not, and sign again what nears its expiry."""
+        """Publish what is known about ourselves, and sign again what nears its expiry."""
         try:
             publication = Publication(self._project(self._published, self._conditions.all()))
             changed = self._tree.publish(publication, now)
@@ -280,16 +286,30 @@ class Reconciler:
         now: datetime,
         limits: Mapping[str, tuple[timedelta, timedelta]],
         published: Mapping[str, ShardEntry],
-    ) -> Observed:
-        """Return what devices said. Without that nothing is planned: no gate, no guess."""
+    ) -> tuple[int, Observed]:
+        """Return what devices said, and the version of the enrolled ones before that. Without it
+        nothing is planned: no gate, no guess."""
         with self._about(STORE):
+            version = self._store.devices_version()
             observed = self._store.observed(now, limits)
             missed = lost(published, observed.enrolled)
             # Those that a person rejected and Git still lists stay missed: ask once.
             if missed != self._missed and self._restore(missed):
                 observed = self._store.observed(now, limits)
             self._missed = lost(published, observed.enrolled)
-            return observed
+            return version, observed
+
+    def _at_rest(self) -> bool:
+        """Return whether a plan would be the last one again: no rollout is open, so that time
+        decides nothing, and neither the commit nor the enrolled devices changed since. A version
+        of 0 may be that of a new database, which has to be taught."""
+        if not self._rested:
+            return False
+        with self._about(STORE):
+            rests = self._store.devices_version() == self._rested
+        self._well(STORE, "Ready", "")
+        self._rested = self._rested if rests else 0
+        return rests
 
     def _restore(self, entries: Mapping[str, ShardEntry]) -> int:
         restored = self._store.restore(entries)
@@ -371,20 +391,3 @@ def _reason(error: ReconcilerError) -> str:
 
 def _lines(error: CommitRefused) -> tuple[str, ...]:
     return tuple(map(str, error.problems if isinstance(error, TreeRefused) else (error,)))
-
-
-def timeouts(
-    desired: Desired, statuses: Mapping[str, FleetStatus]
-) -> Mapping[str, tuple[timedelta, timedelta]]:
-    """Return by rollout (attemptTimeout, reportLost) of the stage that is open."""
-    found = {}
-    for fleet, status in statuses.items():
-        rollout = status.rollout
-        intent = desired.fleets.get(fleet)
-        if rollout is None or intent is None:
-            continue
-        by_name = {stage.name: stage.gate for stage in intent.policy.stages}
-        gates = [by_name[o.stage] for o in rollout.exposure if o.stage in by_name]
-        if gates:
-            found[rollout.id] = (gates[-1].attempt_timeout, gates[-1].report_lost)
-    return found

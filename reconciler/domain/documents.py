@@ -29,15 +29,20 @@ def documents(
     desired: Desired,
     planned: Plan,
     entries: Mapping[str, ShardEntry],
+    before: Plan,
     published: Mapping[str, ShardEntry],
 ) -> Mapping[str, bytes]:
-    """Return target paths and bytes: manifests, statuses, shards, the descriptors in use.
+    """Return target paths and bytes of what changed since `before` and `published`: manifests,
+    statuses, shards; and the descriptors that are in use.
 
     A shard that lost its last entry (it is in `published` only) becomes an empty one.
     """
+    manifests, statuses = planned.manifests, planned.statuses
+    fleets = {name: doc for name, doc in manifests.items() if before.manifests.get(name) != doc}
+    told = {name: doc for name, doc in statuses.items() if before.statuses.get(name) != doc}
     return {
-        **{f"fleets/{name}.json": encode(doc) for name, doc in planned.manifests.items()},
-        **{f"status/{name}.json": encode(doc) for name, doc in planned.statuses.items()},
+        **{f"fleets/{name}.json": encode(doc) for name, doc in fleets.items()},
+        **{f"status/{name}.json": encode(doc) for name, doc in told.items()},
         **{f"devices/{name}.json": encode(doc) for name, doc in shards(entries, published).items()},
         **_descriptors(desired, planned, entries),
     }
@@ -46,10 +51,13 @@ def documents(
 def shards(
     entries: Mapping[str, ShardEntry], published: Mapping[str, ShardEntry]
 ) -> Mapping[str, Shard]:
-    """Return the shards that hold `entries` or held `published`, by their 3 hex digits."""
-    grouped: dict[str, dict[str, ShardEntry]] = {shard_of(key): {} for key in published}
+    """Return the shards that hold other `entries` than `published`, by their 3 hex digits."""
+    keys = entries.keys() | published.keys()
+    changed = {shard_of(key) for key in keys if entries.get(key) != published.get(key)}
+    grouped: dict[str, dict[str, ShardEntry]] = {name: {} for name in changed}
     for key, entry in entries.items():
-        grouped.setdefault(shard_of(key), {})[key] = entry
+        if (name := shard_of(key)) in changed:
+            grouped[name][key] = entry
     return {name: Shard(members) for name, members in grouped.items()}
 
 

@@ -14,12 +14,29 @@ from tests.support import fleet_yaml
 from tests.support.documents import COMMIT, ENTRY, KEY, NOW
 from tests.support.publications import descriptor_of, manifest_of, ref_of, status_of
 
+NOTHING = Plan({}, {})
 ATTEMPTED = Attempted(COMMIT, (), NOW)
 
 
 def test_a_shard_that_lost_its_last_entry_becomes_an_empty_one() -> None:
     found = shards({}, {KEY: ENTRY})
     assert {name: dict(shard.entries) for name, shard in found.items()} == {shard_of(KEY): {}}
+
+
+def test_a_shard_that_did_not_change_is_left_alone() -> None:
+    neighbour = KEY[:-1] + ("0" if KEY[-1] != "0" else "1")
+    entries = {KEY: ENTRY, neighbour: ENTRY}
+    assert shards(entries, entries) == {}
+    (changed,) = shards(entries, {KEY: ENTRY}).values()
+    assert changed.entries == entries
+
+
+def test_a_document_that_did_not_change_is_left_alone() -> None:
+    desired = fleet_yaml.desired(fleet_yaml.release())
+    plan = Plan({"kiosks": manifest_of("kiosks", 1)}, {"kiosks": status_of("kiosks", 1)})
+    assert documents(desired, plan, {KEY: ENTRY}, plan, {KEY: ENTRY}) == {}
+    newer = replace(plan, statuses={"kiosks": status_of("kiosks", 2)})
+    assert documents(desired, newer, {}, plan, {}).keys() == {"status/kiosks.json"}
 
 
 def test_only_descriptors_that_somebody_is_sent_to_are_published() -> None:
@@ -30,7 +47,7 @@ def test_only_descriptors_that_somebody_is_sent_to_are_published() -> None:
     )
     plan = Plan({"kiosks": manifest_of("kiosks", 1, wanted)}, {"kiosks": status_of("kiosks", 1)})
     entry = replace(ENTRY, pin={"os": ref_of(pinned)})
-    assert documents(desired, plan, {KEY: entry}, {}).keys() == {
+    assert documents(desired, plan, {KEY: entry}, NOTHING, {}).keys() == {
         "fleets/kiosks.json",
         "status/kiosks.json",
         f"devices/{shard_of(KEY)}.json",
@@ -43,7 +60,7 @@ def test_a_descriptor_that_the_commit_changed_is_not_published_for_the_old_refer
     old, new = descriptor_of("1"), descriptor_of("1", epoch=1)
     desired = replace(fleet_yaml.desired(fleet_yaml.release()), descriptors={new.release: new})
     plan = Plan({"kiosks": manifest_of("kiosks", 1, old)}, {})
-    assert "releases/kiosk-os/1.json" not in documents(desired, plan, {}, {})
+    assert "releases/kiosk-os/1.json" not in documents(desired, plan, {}, NOTHING, {})
 
 
 def test_project_json_fits_its_limit_whatever_is_wrong() -> None:
