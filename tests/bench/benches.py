@@ -20,9 +20,9 @@ class Entry:
 
 BENCHES: Mapping[str, Entry] = {
     "first-device": Entry(first_device, 400),
-    "publish": Entry(publish, 300),
-    "load": Entry(load, 200),
+    "publish": Entry(publish, 600),
+    "load": Entry(load, 300),
     "polling": Entry(polling, 120),
-    "ingest": Entry(ingest, 200),
-    "planning": Entry(planning, 200),
+    "ingest": Entry(ingest, 400),
+    "planning": Entry(planning, 300),
 }

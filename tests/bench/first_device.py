@@ -97,7 +97,8 @@ def _published(stack: Stack, version: str) -> float:
     while time.monotonic() < deadline:
         at = stamp.stat().st_mtime_ns
         status = stack.status()
-        if status and status.desired_text == wanted and status.rollout:
+        shown = status and status.desired_text == wanted and status.rollout
+        if shown and at == stamp.stat().st_mtime_ns:  # else the status is newer than `at`
             return at / 1e9
         time.sleep(LOOK)
     raise TimeoutError(f"{wanted} was not published")

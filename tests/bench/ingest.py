@@ -40,8 +40,8 @@ from tests.support.gateway_world import (
 from tests.support.loopback_ca import loopback_ca
 
 DEVICES = {Scale.FULL: 256, Scale.TINY: 4}
-ROUNDS = {Scale.FULL: 8, Scale.TINY: 1}  # reports of each device, for what goes in parallel
-SINGLE = {Scale.FULL: 200, Scale.TINY: 3}  # reports that are sent one after the other
+ROUNDS = {Scale.FULL: 4, Scale.TINY: 1}  # reports of each device, for what goes in parallel
+SINGLE = {Scale.FULL: 100, Scale.TINY: 3}  # reports that are sent one after the other
 REPEATS = {Scale.FULL: 5, Scale.TINY: 1}
 BATCH = 128  # as the gateway's batcher
 CONNECTIONS = 32
