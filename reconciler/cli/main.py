@@ -1,40 +1,34 @@
-"""The `fleetcd` command: puts the sub-commands together and turns errors into words."""
+"""Starts the `fleetcd` command line, and puts what goes wrong into words instead of a traceback."""
 
+import shutil
 import sys
 
-import typer
-
-from reconciler.cli.demo import demo
-from reconciler.cli.get import device_app, get_app, rollout_app
-from reconciler.cli.init import init
-from reconciler.cli.release import release
-from reconciler.cli.run import run
-from reconciler.cli.timestamp import refresh_timestamp
-from reconciler.cli.validate import validate
 from reconciler.errors import ReconcilerError
 
-app = typer.Typer(
-    name="fleetcd",
-    help="The desired state of a fleet in Git; staged, gated rollouts as signed static files.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+NO_RECONCILER = (
+    'the Python package {} is missing: install with pip install "fleetcd[reconciler]"'
+    " (without the extra, fleetcd is the device agent, `fleetcd-agent`)"
 )
-app.command()(demo)
-app.command()(init)
-app.command()(run)
-app.command()(validate)
-app.command("refresh-timestamp")(refresh_timestamp)
-app.add_typer(get_app, name="get")
-app.add_typer(rollout_app, name="rollout")
-app.add_typer(device_app, name="device")
-app.add_typer(release, name="release")
 
 
 def main() -> None:
     """Run the command line. Exit status 2 for what a person must change."""
     try:
+        from reconciler.cli.commands import app  # here: the base install has none of its packages
+
         app()
     except ReconcilerError as error:
-        typer.echo(f"fleetcd: {error}", err=True)
-        sys.exit(2)
+        _end(str(error))
+    except ModuleNotFoundError as error:
+        _end(NO_RECONCILER.format(error.name))
+    except ImportError:
+        if shutil.which("git"):
+            raise
+        _end("the git program is not installed; install the package git")
+    except OSError as error:
+        _end(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _end(message: str) -> None:
+    sys.stderr.write(f"fleetcd: {message}\n")
+    sys.exit(2)

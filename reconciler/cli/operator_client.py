@@ -2,11 +2,13 @@
 
 import json
 import os
+import ssl
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -45,7 +47,38 @@ def access(url: str | None, token: str | None, ca: Path | None) -> Access:
             )
     if ca is None and "ca" in saved:
         ca = path.parent / saved["ca"]
-    return Access(str(url).rstrip("/"), str(token), ca)
+    return Access(_https(str(url)), _printable(str(token)), ca and _authority(ca))
+
+
+def _https(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        fits = False
+    if not fits:
+        raise Misconfigured(
+            f"url {url!r}: write https://HOST:PORT, as in [gateway] of fleetcd.toml"
+        )
+    return url.rstrip("/")
+
+
+def _printable(token: str) -> str:
+    if not (token.isascii() and token.isprintable()):
+        raise Misconfigured("the token holds characters that no token has; copy it again")
+    return token
+
+
+def _authority(ca: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=ca)
+    except OSError as error:  # of which SSLError is one
+        why = "no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Misconfigured(
+            f"{ca}: {why}; --ca and FLEETCD_CA name the gateway's authority, tls/ca.pem of"
+            " `fleetcd init`"
+        ) from error
+    return ca
 
 
 def _saved(path: Path) -> dict[str, str]:
@@ -103,16 +136,43 @@ class OperatorClient:
         try:
             with ask(url) as answer:
                 body = answer.raw.read(MAX_ANSWER, decode_content=True)
-        except (OSError, HTTPError) as error:  # a missing CA file is an OSError as well
-            raise Unavailable(f"{url}: {error}") from error
+        except (OSError, HTTPError) as error:
+            raise _unreachable(self._access.url, error) from error
         if answer.status_code == 401:
-            raise Misconfigured(f"{self._access.url}: the operator token is not accepted")
+            raise Misconfigured(
+                f"{self._access.url}: the operator token is not accepted; `fleetcd init` showed it,"
+                " and operator-tokens on the server has the hashes of those that are"
+            )
         try:
             document = json.loads(body)
         except ValueError as error:
-            raise Unavailable(f"{url}: answered {answer.status_code} and no JSON") from error
+            raise Unavailable(
+                f"{url}: answered {answer.status_code} and no JSON; is the url the gateway's?"
+            ) from error
         if answer.status_code >= 500:
             raise Unavailable(f"{url}: {document.get('detail', answer.status_code)}")
         if not answer.ok:
             raise ReconcilerError(str(document.get("detail", answer.status_code)))
         return document
+
+
+def _unreachable(url: str, error: Exception) -> ReconcilerError:
+    """Return the error in words: requests and urllib3 wrap the cause several times."""
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Misconfigured(
+            f"{url}: its certificate is not trusted: {cause.verify_message}; name its authority"
+            " with --ca or FLEETCD_CA, and the host as in the certificate (`fleetcd init --name`)"
+        )
+    why = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return Unavailable(f"{url}: {why}; is the address right, and `fleetcd run` at work there?")
+
+
+def _cause(error: BaseException) -> BaseException:
+    for _ in range(8):  # more than there are layers
+        wrapped = (getattr(error, "reason", None), *error.args, error.__cause__)
+        inner = next((each for each in wrapped if isinstance(each, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return error
