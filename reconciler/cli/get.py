@@ -4,8 +4,9 @@ Exit status of `rollout status`: 0 completed, 3 stopped (halted, paused, rolled 
 superseded), 4 not finished when the time was up; without `-w` the time is up at once.
 """
 
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import typer
 
 from reconciler.cli.operator_tables import (
+    CONDITIONS,
     DEVICES,
     FLEETS,
     RELEASES,
@@ -23,12 +25,15 @@ from reconciler.cli.operator_tables import (
     show,
 )
 from reconciler.errors import ReconcilerError
+from schemas.wire.report import EnrolState
 from schemas.wire.status import Phase
 
 if TYPE_CHECKING:
     from reconciler.cli.operator_client import OperatorClient
 
 COMPLETED, STOPPED, UNFINISHED = 0, 3, 4
+_LABEL = re.compile("[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+_ROLLOUT = re.compile("r-[0-9a-f]{8}")
 _STOPPED = frozenset(
     {
         Phase.PAUSED,
@@ -76,8 +81,8 @@ def fleets(
     timeout: Timeout = 3600,
 ) -> None:
     """Show fleets: what is stable, what is wanted, and how far the rollout is."""
-    client = _client(url, token, ca)
-    _show(lambda: client.all("/fleets"), FLEETS, output, _looks(every, timeout if watch else 0))
+    looks = _looks(every, timeout if watch else 0)
+    _show(_client(url, token, ca), "/fleets", {}, FLEETS, output, looks)
 
 
 @get_app.command()
@@ -91,8 +96,8 @@ def rollouts(
     timeout: Timeout = 3600,
 ) -> None:
     """Show every fleet's rollout with its stages and the reason for where it is."""
-    client = _client(url, token, ca)
-    _show(lambda: client.all("/rollouts"), ROLLOUTS, output, _looks(every, timeout if watch else 0))
+    looks = _looks(every, timeout if watch else 0)
+    _show(_client(url, token, ca), "/rollouts", {}, ROLLOUTS, output, looks)
 
 
 @get_app.command()
@@ -106,8 +111,8 @@ def releases(
     timeout: Timeout = 3600,
 ) -> None:
     """Show the releases in use, and where."""
-    client = _client(url, token, ca)
-    _show(lambda: client.all("/releases"), RELEASES, output, _looks(every, timeout if watch else 0))
+    looks = _looks(every, timeout if watch else 0)
+    _show(_client(url, token, ca), "/releases", {}, RELEASES, output, looks)
 
 
 @get_app.command()
@@ -123,16 +128,28 @@ def devices(
     selector: Annotated[
         str | None, typer.Option("-l", "--selector", help="Only with these labels: site=paris")
     ] = None,
-    state: Annotated[
-        str | None, typer.Option(help="Only accepted, pending, rejected or conflict.")
-    ] = None,
+    state: Annotated[EnrolState | None, typer.Option(help="Only in this state.")] = None,
 ) -> None:
     """Show devices: what they run and when they were last heard."""
-    client = _client(url, token, ca)
     wanted = {"fleet": fleet, "selector": selector, "state": state}
     given = {name: value for name, value in wanted.items() if value is not None}
     looks = _looks(every, timeout if watch else 0)
-    _show(lambda: client.all("/devices", **given), DEVICES, output, looks)
+    _show(_client(url, token, ca), "/devices", given, DEVICES, output, looks)
+
+
+@get_app.command()
+def conditions(
+    url: Url = None,
+    token: Token = None,
+    ca: Ca = None,
+    output: Format = Output.TABLE,
+    watch: Watch = False,
+    every: Every = 2,
+    timeout: Timeout = 3600,
+) -> None:
+    """Show how the reconciler is: Git, the newest commit, the published tree, the database."""
+    looks = _looks(every, timeout if watch else 0)
+    _show(_client(url, token, ca), "/conditions", {}, CONDITIONS, output, looks)
 
 
 @device_app.command()
@@ -190,6 +207,7 @@ def status(
         if rollout != shown:
             shown = rollout
             show([rollout], ROLLOUTS, output)
+            _warn(client)
         if rollout["phase"] == Phase.COMPLETED:
             raise typer.Exit(COMPLETED)
         if rollout["phase"] in _STOPPED:
@@ -213,18 +231,32 @@ def _looks(every: float, timeout: float) -> Iterator[None]:
 
 
 def _show(
-    ask: Callable[[], Iterable[Item]], columns: Columns, output: Output, looks: Iterator[None]
+    client: "OperatorClient",
+    path: str,
+    asked: Mapping[str, str],
+    columns: Columns,
+    output: Output,
+    looks: Iterator[None],
 ) -> None:
     shown: list[Item] | None = None
     for _ in looks:
-        items = list(ask())
+        items = list(client.all(path, **asked))
         if items != shown:
             shown = items
             show(items, columns, output)
+            if columns is not CONDITIONS:
+                _warn(client)
+
+
+def _warn(client: "OperatorClient") -> None:
+    """Say on standard error what keeps the newest commit from being what is shown."""
+    for each in client.all("/conditions"):
+        if not each["status"]:
+            typer.echo(f"{each['type']} is false: {each['message'] or each['reason']}", err=True)
 
 
 def _rollout(client: "OperatorClient", name: str) -> Item | None:
-    if not name.startswith("r-"):
+    if not _ROLLOUT.fullmatch(name):
         current: Item | None = client.get(f"/fleets/{quote(name, safe='')}")["rollout"]
         return current
     found = client.get(f"/rollouts/{quote(name, safe='')}")
@@ -254,4 +286,9 @@ def _label(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator:
         raise typer.BadParameter(f"{text!r} is not key=value", param_hint="--label")
+    if not (_LABEL.fullmatch(key) and _LABEL.fullmatch(value)):
+        raise typer.BadParameter(
+            f"{text!r}: key and value have letters, digits, '.', '_', '/' and '-', at most 63",
+            param_hint="--label",
+        )
     return key, value

@@ -60,6 +60,14 @@ RELEASES: Columns = {
     "DESCRIPTOR": lambda release: release["descriptor"],
 }
 
+CONDITIONS: Columns = {
+    "CONDITION": lambda condition: condition["type"],
+    "STATUS": lambda condition: str(condition["status"]).lower(),
+    "SINCE": lambda condition: condition["since"],
+    "REASON": lambda condition: condition["reason"],
+    "MESSAGE": lambda condition: condition["message"],
+}
+
 
 def rendered(items: Sequence[Item], columns: Columns, output: Output) -> str:
     """Return `items` as text; a table for a pipe has plain columns two spaces apart."""

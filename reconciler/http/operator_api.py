@@ -9,6 +9,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from reconciler.http.operator_models import (
     Acceptance,
+    ConditionList,
+    ConditionOut,
     DecisionOut,
     DeviceList,
     DeviceOut,
@@ -112,6 +114,10 @@ def _add_views(router: APIRouter, store: OperatorStore, view: FleetView) -> None
         if current is None and not found:
             raise HTTPException(404, f"no rollout {rollout!r} is known")
         return RolloutDetail(rollout=current, decisions=[DecisionOut.of(*item) for item in found])
+
+    @router.get("/conditions")
+    def conditions() -> ConditionList:
+        return ConditionList(items=[ConditionOut.of(each) for each in view.conditions()])
 
     @router.get("/releases")
     def releases(after: After = "", limit: Limit = 100) -> ReleaseList:

@@ -209,6 +209,11 @@ class ReleaseList(_Model):
     next: str | None
 
 
+class ConditionList(_Model):
+    items: list[ConditionOut]
+    next: None = None
+
+
 class History(_Model):
     items: list[DecisionOut]
 

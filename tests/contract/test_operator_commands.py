@@ -15,7 +15,7 @@ from reconciler.errors import Misconfigured, ReconcilerError, Unavailable
 from reconciler.http.app import create_app
 from reconciler.http.metrics import Health
 from reconciler.http.server import serve
-from schemas.wire.status import Phase
+from schemas.wire.status import Condition, Phase
 from tests.support import documents
 from tests.support.gateway_app import READ_TOKEN, TOKEN, token_file
 from tests.support.gateway_device import NOW, SigningDevice
@@ -145,7 +145,40 @@ def test_a_token_that_is_not_accepted_is_said_so(desk: Desk) -> None:
 
 def test_an_unknown_authority_is_not_trusted(desk: Desk) -> None:
     result = desk.run(get_app, "fleets", FLEETCD_CA="")
+    assert isinstance(result.exception, Misconfigured)
+    assert "its certificate is not trusted" in str(result.exception)
+
+
+def test_a_gateway_that_is_down_is_said_in_words(desk: Desk) -> None:
+    result = desk.run(get_app, "fleets", FLEETCD_URL="https://127.0.0.1:9")
     assert isinstance(result.exception, Unavailable)
+    assert str(result.exception).startswith("https://127.0.0.1:9: Connection refused; ")
+
+
+@pytest.mark.parametrize("what", [(get_app, "fleets"), (rollout_app, "status", STATUS.fleet)])
+def test_a_commit_with_a_mistake_is_named_beside_what_is_shown(
+    desk: Desk, what: tuple[object, ...]
+) -> None:
+    place = "fleets/kiosks.yaml:7:3: spec.selektor: unknown field"
+    desk.view.told = (Condition("CommitValid", False, "Invalid", place, NOW),)
+    app, *arguments = what
+    result = desk.run(app, *map(str, arguments), "-o", "json")
+    assert result.stderr == f"CommitValid is false: {place}\n"
+    assert json.loads(result.stdout)
+    assert place in desk.run(get_app, "conditions").stdout
+
+
+def test_a_reconciler_that_is_well_is_not_mentioned(desk: Desk) -> None:
+    desk.view.told = (Condition("CommitValid", True, "Valid", "commit 1", NOW),)
+    assert desk.run(get_app, "fleets").stderr == ""
+
+
+def test_a_label_that_no_device_can_have_is_refused_before_the_gateway_is_asked(
+    desk: Desk,
+) -> None:
+    result = desk.run(device_app, "accept", "x", "--reason", "x", "--label", "site=a b")
+    assert result.exit_code == 2
+    assert "at most 63" in result.stderr
 
 
 def test_what_is_not_given_comes_from_the_configuration_file(desk: Desk, tmp_path: Path) -> None:
