@@ -166,7 +166,7 @@ def _checked(text: bytes) -> Release:
     loaded = _loaded("release.yaml", text)
     if loaded.problems:
         raise ReleaseRefused(
-            "\n".join(f"{p.code}: {p.field}: {p.message} ({p.remedy})" for p in loaded.problems)
+            "\n".join(str(replace(problem, line=0)) for problem in loaded.problems)
         )
     return read_release("release.yaml", text)
 

@@ -1,5 +1,6 @@
 """`fleetcd init DIRECTORY`: everything a first installation needs, in one command."""
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,9 +52,13 @@ def _tell(made: "Initialised") -> None:
     console.print(made.operator_token, markup=False, end="")
     console.print("  [dim](shown only now)[/]\n")
     console.print("[bold]Next[/]")
+    config = shlex.quote(str(made.config))
     for command in (
-        f"fleetcd run --config {made.config}",
-        f"fleetcd release add NAME VERSION FILE --config {made.config}",
+        f"fleetcd run --config {config}",
+        f"export FLEETCD_URL={made.url} FLEETCD_CA={shlex.quote(str(made.ca))}",
+        f"export FLEETCD_TOKEN={made.operator_token}",
+        f"cd {shlex.quote(str(made.clone))}",
+        f"fleetcd release add NAME VERSION FILE --config {config}",
     ):
         console.print(f"  {command}", markup=False)
     keys = ", ".join(str(made.keys / f"{role}.pem") for role in ("root", "targets", "release"))

@@ -71,6 +71,7 @@ def add(
     place = _tree(tree, config)
     if place is None and not url:
         raise Misconfigured("devices must find the file: name --tree or --config, or its --url")
+    _expect_clone(repo)
     added = add_release(
         NewRelease(
             name=name,
@@ -98,6 +99,7 @@ def renew(repo: Repo = Path(), tree: Tree = None, config: Config = None, key: Ke
     """Sign all release metadata anew: it expires after 180 days."""
     from reconciler.adapters.dir_release import renew_releases
 
+    _expect_clone(repo)
     written = renew_releases(
         repository=repo,
         tree=_tree(tree, config),
@@ -105,6 +107,15 @@ def renew(repo: Repo = Path(), tree: Tree = None, config: Config = None, key: Ke
         now=datetime.now(UTC),
     )
     _tell_git(written, repo, "Renew the release signatures")
+
+
+def _expect_clone(repo: Path) -> None:
+    """Raise Misconfigured where nobody could commit what would be written."""
+    if not (repo / ".git").exists():
+        raise Misconfigured(
+            f"{repo.resolve()} is not a clone of the fleet repository (it has no .git);"
+            " go there, or name it with --repo"
+        )
 
 
 def _tree(tree: Path | None, config: Path | None) -> Path | None:
@@ -138,7 +149,8 @@ def _tell(added: "AddedRelease", repo: Path) -> None:
 def _tell_git(written: tuple[Path, ...], repo: Path, message: str) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if written:
-        where = shlex.quote(str(repo))
+        git = "git" if repo == Path() else f"git -C {shlex.quote(str(repo))}"
         console.print("\n[bold]Next[/]")
-        console.print(f"  git -C {where} add releases", markup=False)
-        console.print(f"  git -C {where} commit -m {shlex.quote(message)}", markup=False)
+        console.print(f"  {git} add releases", markup=False)
+        console.print(f"  {git} commit -m {shlex.quote(message)}", markup=False)
+        console.print(f"  {git} push", markup=False)

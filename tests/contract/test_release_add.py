@@ -42,7 +42,7 @@ class Workshop:
     def __init__(self, folder: Path) -> None:
         self.tree = SignedTree(folder / "tree")
         self.clone = folder / "clone"
-        self.clone.mkdir()
+        (self.clone / ".git").mkdir(parents=True)
         self.file = folder / "image"
         self.file.write_bytes(CONTENT)
 
@@ -270,6 +270,13 @@ def test_the_command_shows_the_git_commands_and_commits_nothing(
     renewed = CliRunner().invoke(release, ["renew", *options])
     assert renewed.exit_code == 0, renewed.output
     assert "Renew the release signatures" in renewed.output
+
+
+def test_a_release_is_only_made_where_it_can_be_committed(tmp_path: Path) -> None:
+    for command in (["add", "kiosk-os", "1.0.0", "image", "--url", "https://a/b"], ["renew"]):
+        shown = CliRunner().invoke(release, [*command, "--repo", str(tmp_path)])
+        assert "is not a clone of the fleet repository" in str(shown.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_release_that_no_device_could_fetch_is_refused(shop: Workshop) -> None:
