@@ -1,17 +1,26 @@
 """`fleetcd demo`: the whole loop on this machine, in a minute."""
 
 import json
+import shlex
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.errors import Misconfigured
+
 if TYPE_CHECKING:  # imported when the command runs: they cost more than the whole help text
     from reconciler.demo.play import Review
     from reconciler.demo.stack import Stack
+
+SERVER = "server"  # the first thing that a demo makes in its directory
 
 
 def demo(
@@ -36,14 +45,14 @@ def demo(
     """
     from reconciler.demo.stack import Stack
 
-    if directory.exists() and any(directory.iterdir()):
-        raise typer.BadParameter(f"{directory} is not empty; choose another --directory")
     began = time.monotonic()
     stack = Stack(directory, devices=devices)
+    _claim(directory)
     try:
-        with stack:
+        with _ended_by_signals(), stack:
             review = _told(stack, began) if once else _shown(stack, began)
     except KeyboardInterrupt:
+        typer.echo("\nStopped: all processes have ended.", err=True)
         raise typer.Exit(130) from None
     finally:
         if not keep:
@@ -51,12 +60,61 @@ def demo(
     seconds = round(time.monotonic() - began, 1)
     _summary(review, seconds)
     if keep:
-        typer.echo(f"\nKept in {directory}: start it again with")
-        typer.echo(f"  fleetcd run --config {stack.made.config}")
+        _tell_what_is_kept(stack)
     if once:
         line = {"ok": review.good, "seconds": seconds, "devices": devices}
         typer.echo(json.dumps(line | {"expectations": dict(review.expectations)}))
     raise typer.Exit(0 if review.good else 1)
+
+
+def _claim(directory: Path) -> None:
+    """Make `directory` ours, which is removed in the end: of two demos one gets it."""
+    if directory.is_dir() and any(directory.iterdir()):
+        raise Misconfigured(
+            f"{directory} is not empty: another demo runs in it or was killed;"
+            " choose another --directory, or remove it"
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        (directory / SERVER).mkdir()
+    except FileExistsError as error:
+        raise Misconfigured(f"another demo has begun in {directory}") from error
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end the demo as Ctrl-C does: no process is left behind.
+
+    Once it is ending, a second signal does not hurry it.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = [signal.signal(number, interrupt) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _tell_what_is_kept(stack: "Stack") -> None:
+    """Name the logs, and the commands that start it all again."""
+    made, base, python = stack.made, stack.directory, sys.executable
+    typer.echo(f"\nKept in {base}:")
+    typer.echo("  reconciler.log, devices/*/agent.log, and server/fleet, the fleet repository")
+    typer.echo("To start it again and to look at it, each in a shell of its own:")
+    for command in (
+        f"{python} -m reconciler run --config {shlex.quote(str(made.config))}",
+        f"{python} -m device_agent.supervisor {shlex.quote(str(base))}/devices/*/agent.toml",
+        f"FLEETCD_URL={made.url} FLEETCD_CA={shlex.quote(str(made.ca))}"
+        f" FLEETCD_TOKEN={made.operator_token} {python} -m reconciler get devices",
+    ):
+        typer.echo(f"  {command}")
 
 
 def _told(stack: "Stack", began: float) -> "Review":

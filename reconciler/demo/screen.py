@@ -25,6 +25,7 @@ PHASE_STYLE: Mapping[Phase, str] = {
     Phase.ROLLING_BACK: "yellow",
     Phase.ROLLED_BACK: "red",
 }
+STOPPED = frozenset({Phase.HALTED, Phase.ROLLING_BACK, Phase.ROLLED_BACK})
 
 
 class Mark(StrEnum):
@@ -88,7 +89,7 @@ def _stages(rollout: Rollout) -> Table:
             str(counts.started),
             Text(str(counts.ok), style="green" if counts.ok else ""),
             Text(_failed(counts), style="red" if counts.failed else ""),
-            _gate(opened),
+            _gate(opened, rollout.phase),
         )
     return table
 
@@ -98,22 +99,28 @@ def _failed(counts: StageCounts) -> str:
     return f"{counts.failed} ({classes})" if classes else str(counts.failed)
 
 
-def _gate(opened: Opened) -> Text:
+def _gate(opened: Opened, phase: Phase) -> Text:
     if opened.passed:
         return Text("passed", style="green")
+    if phase in STOPPED:
+        return Text("closed", style="red")
     if opened.settled:
         return Text("soaking", style="yellow")
     return Text("open", style="yellow")
 
 
 def _devices(scene: Scene) -> Panel:
-    cells = [
-        Text(f"{name} {'v' + version if version else '--'}", style=COLOURS.get(version, "white"))
-        for name, version in sorted(scene.versions.items())
-    ]
-    cells += [Text(f"{name} pending", style="yellow") for name in scene.waiting]
     return Panel(
-        Columns(cells, equal=True, padding=(0, 3)),
+        Columns(
+            [_device(scene, name) for name in sorted(scene.versions)], equal=True, padding=(0, 3)
+        ),
         title="devices and the version of the slot they run",
         padding=(0, 1),
     )
+
+
+def _device(scene: Scene, name: str) -> Text:
+    version = scene.versions[name]
+    if name in scene.waiting:
+        return Text(f"{name} waits", style="yellow")
+    return Text(f"{name} {f'v{version}' if version else '--'}", style=COLOURS.get(version, "white"))

@@ -103,7 +103,7 @@ def _nothing(_stage: Stage) -> None:
 
 CHAPTERS: tuple[Chapter, ...] = (
     Chapter(
-        "A dozen devices enrol; one is not listed in Git and waits for a person",
+        "The devices enrol; one is not listed in Git and waits for a person",
         _nothing,
         lambda scene: len(scene.waiting) == 1,
     ),
