@@ -15,10 +15,10 @@ PATIENCE = 90.0  # seconds; a story that takes longer has failed
 
 
 class Fleet:
-    """The devices of a stack; each may lose power by itself. `version` is what all should run."""
+    """The devices of a stack; each may lose power by itself."""
 
     def __init__(self, stack: Stack) -> None:
-        self.stack, self.version = stack, 1
+        self.stack = stack
         self._powered: set[str] = set()
 
     def begin(self) -> None:
@@ -51,10 +51,15 @@ class Fleet:
                 self.power_on(device)
 
     def ship(self, *, health: str = "good") -> str:
-        """Commit the next version and return it as text; `self.version` follows a good one."""
+        """Push the next version, wait until its rollout has begun, and return it as text."""
+        version = self.push(health=health)
+        self.wait_rollout_of(version)
+        return version
+
+    def push(self, *, health: str = "good") -> str:
+        """Commit and push the next version and return it as text."""
         version = self._next()
         self.stack.ship(version, health=health, message=f"Ship demo-os {version}")
-        self.wait_rollout_of(version)
         return version
 
     def _next(self) -> str:

@@ -24,7 +24,7 @@ from schemas.wire.status import Phase
 from tests.e2e.agent_that_dies import MODULE, Death, Moment, Order, started
 from tests.e2e.fleet import PATIENCE, Fleet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("killed-in-every-state")]
+pytestmark = pytest.mark.e2e
 
 GOOD_PATH = (
     State.DOWNLOAD,

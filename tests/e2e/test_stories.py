@@ -14,7 +14,7 @@ from reconciler.demo.stack import Stack, wait_until
 from schemas.wire.status import Phase
 from tests.e2e.fleet import PATIENCE, Fleet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("stories")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

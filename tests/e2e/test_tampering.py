@@ -34,7 +34,7 @@ from schemas.wire.manifest import Manifest
 from schemas.wire.types import ComponentRef
 from tests.e2e.fleet import PATIENCE, Fleet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("tampering")]
+pytestmark = pytest.mark.e2e
 
 TREES = 8  # versions that are published in advance; a test uses one or two
 MANIFEST = f"fleets/{FLEET}.json"
