@@ -17,6 +17,7 @@ from reconciler.adapters.tuf_published import read_release_files
 from reconciler.adapters.tuf_releases import SIGNED
 from reconciler.adapters.yaml_loader import Loader
 from reconciler.domain.build_document import Loaded
+from reconciler.domain.problems import Problem
 from reconciler.errors import ReleaseRefused, Unavailable
 from reconciler.ports import RepoFile
 from schemas.kinds.base import API_VERSION
@@ -165,10 +166,13 @@ def _checked(text: bytes) -> Release:
     """Return what the command asks for. Its mistakes have a field, but no line in a file."""
     loaded = _loaded("release.yaml", text)
     if loaded.problems:
-        raise ReleaseRefused(
-            "\n".join(str(replace(problem, line=0)) for problem in loaded.problems)
-        )
+        raise ReleaseRefused("\n".join(map(_without_place, loaded.problems)))
     return read_release("release.yaml", text)
+
+
+def _without_place(problem: Problem) -> str:
+    remedy = f" ({problem.remedy})" if problem.remedy else ""
+    return f"{problem.code}: {problem.field}: {problem.message}{remedy}"
 
 
 def _loaded(path: str, text: bytes) -> Loaded:
