@@ -22,7 +22,6 @@ class Code(StrEnum):
     KEY = "E_KEY"
     LENGTH = "E_LENGTH"
     LIMIT = "E_LIMIT"
-    LOCKED = "E_LOCKED"
     MISMATCH = "E_MISMATCH"
     MODE = "E_MODE"
     MODULE = "E_MODULE"
