@@ -1,5 +1,5 @@
 """`status/<fleet>.json`: what the planner decided and why. It is also the planner's whole memory:
-a reconciler that lost its database reads it back and goes on (docs/adr/0002)."""
+a reconciler that lost its database reads it back and goes on (docs/adr/planner-memory.md)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
