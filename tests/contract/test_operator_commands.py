@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
+from typer import Typer
+from typer.testing import CliRunner, Result
 
 from reconciler.cli.get import device_app, get_app, rollout_app
 from reconciler.errors import Misconfigured, ReconcilerError, Unavailable
@@ -34,10 +34,10 @@ class Desk:
     store: MemoryStore
     view: StillView
 
-    def run(self, app: object, *arguments: str, **changes: str) -> Result:
+    def run(self, app: Typer, *arguments: str, **changes: str) -> Result:
         runner = CliRunner()
         environment = {**self.environment, **changes}
-        return runner.invoke(app, list(arguments), env=environment)  # type: ignore[arg-type] - a Typer
+        return runner.invoke(app, list(arguments), env=environment)
 
     def phase(self, phase: Phase) -> None:
         assert STATUS.rollout is not None
@@ -157,12 +157,12 @@ def test_a_gateway_that_is_down_is_said_in_words(desk: Desk) -> None:
 
 @pytest.mark.parametrize("what", [(get_app, "fleets"), (rollout_app, "status", STATUS.fleet)])
 def test_a_commit_with_a_mistake_is_named_beside_what_is_shown(
-    desk: Desk, what: tuple[object, ...]
+    desk: Desk, what: tuple[Typer, *tuple[str, ...]]
 ) -> None:
     place = "fleets/kiosks.yaml:7:3: spec.selektor: unknown field"
     desk.view.told = (Condition("CommitValid", False, "Invalid", place, NOW),)
     app, *arguments = what
-    result = desk.run(app, *map(str, arguments), "-o", "json")
+    result = desk.run(app, *arguments, "-o", "json")
     assert result.stderr == f"CommitValid is false: {place}\n"
     assert json.loads(result.stdout)
     assert place in desk.run(get_app, "conditions").stdout

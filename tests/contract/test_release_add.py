@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import lzma
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ from schemas.wire.descriptor import Encoding, Health, Scope
 from tests.support.publications import manifest_of
 from tests.support.signed_tree import NOW, SignedTree
 
+Compress = Callable[[bytes], bytes]
 CONTENT = b"an image, more or less " * 5000
 
 
@@ -46,8 +48,8 @@ class Workshop:
         self.file = folder / "image"
         self.file.write_bytes(CONTENT)
 
-    def add(self, version: str = "1.0.0", **changes: object) -> AddedRelease:
-        new = NewRelease("kiosk-os", version, self.file)
+    def add(self, **changes: object) -> AddedRelease:
+        new = NewRelease("kiosk-os", "1.0.0", self.file)
         return add_release(
             replace(new, **changes),  # type: ignore[arg-type]  # fields of NewRelease
             repository=self.clone,
@@ -137,7 +139,9 @@ def test_another_release_key_is_refused(shop: Workshop) -> None:
         (Encoding.ZSTD, lambda data: zstd(data)),
     ],
 )
-def test_encoding_and_sizes_are_found_out(shop: Workshop, encoding: Encoding, compress) -> None:  # type: ignore[no-untyped-def]  # a parameter
+def test_encoding_and_sizes_are_found_out(
+    shop: Workshop, encoding: Encoding, compress: Compress
+) -> None:
     stored = compress(CONTENT)
     shop.file.write_bytes(stored)
     artifact = shop.add().descriptor.artifacts[0]
@@ -157,7 +161,7 @@ def zstd(data: bytes, *options: str) -> bytes:
     return done.stdout
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "E_LENGTH"),
     "gzip cut off": (lambda: gzip.compress(CONTENT)[:-9], "E_TRUNCATED"),
     "gzip and more": (lambda: gzip.compress(CONTENT) + b"x", "E_TRAILING"),

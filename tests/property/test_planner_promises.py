@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
+from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -288,7 +289,7 @@ def test_superseding_never_downgrades_anybody(
         return
     simulation.intend(policy=replace(policy, on_failure=OnFailure.PAUSE))
     simulation.commit("2")
-    order = [a_set(version).id for version in ("0", "1", "2")]
+    order: list[str | None] = [a_set(version).id for version in ("0", "1", "2")]
     before = {d.name: order.index(d.set) for d in simulation.devices.values()}
     for _ in range(8):
         simulation.round()
@@ -300,11 +301,11 @@ def test_superseding_never_downgrades_anybody(
 @settings(deadline=None, max_examples=30)
 @given(policies, eight_flags, eight_endings, st.randoms(use_true_random=False))
 def test_the_order_of_the_input_does_not_matter(
-    policy: Policy, online: list[bool], verdicts: list[Ending], random: object
+    policy: Policy, online: list[bool], verdicts: list[Ending], random: Random
 ) -> None:
     simulation = tried(policy, online, verdicts)
     shuffled = list(simulation.entries.items())
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     seen = dict(reversed(list(simulation.observed.seen.items())))
     observed = replace(simulation.observed, seen=seen)
     inputs = simulation.statuses, simulation.manifests, Hints(), simulation.now

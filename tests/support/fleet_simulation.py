@@ -58,7 +58,7 @@ def stages(*stages: Stage, on_failure: OnFailure = OnFailure.PAUSE) -> Policy:
 
 
 def everybody(name: str = "all", **changes: object) -> Stage:
-    return replace(Stage(name, percent=Fraction(100)), **changes)  # type: ignore[arg-type]
+    return replace(Stage(name, percent=Fraction(100)), **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def a_gate(success: int = 100, *, min_finished: int = 1, min_coverage: int = 100) -> Gate:
@@ -137,12 +137,12 @@ class FleetSimulation:
     def desire(self, **changes: object) -> None:
         """Commit other changes to Desired."""
         text = f"{self.desired.commit} {sorted(changes)}"
-        changed: Desired = replace(self.desired, commit=a_commit(text), **changes)  # type: ignore[arg-type]
+        changed: Desired = replace(self.desired, commit=a_commit(text), **changes)  # type: ignore[arg-type]  # fields by name
         self.desired = changed
 
     def intend(self, **changes: object) -> None:
         """Commit changes to the fleet's document."""
-        changed: FleetIntent = replace(self.intent, **changes)  # type: ignore[arg-type]
+        changed: FleetIntent = replace(self.intent, **changes)  # type: ignore[arg-type]  # fields by name
         self.policy = changed.policy
         self.desire(fleets={**self.desired.fleets, FLEET: changed})
 

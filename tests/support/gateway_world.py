@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from reconciler.domain.devices import Candidate, Device
 from reconciler.domain.ingest import Nonce, Submission
@@ -18,8 +19,8 @@ from tests.support.gateway_device import NEW_SET, NOW, SigningDevice
 FLEET, ROLLOUT = "kiosks", "r-0000000a"
 
 
-class BothStores(Store, GatewayStore):
-    """What the adapters implement; only a type."""
+class BothStores(Store, GatewayStore, Protocol):
+    """What the adapters implement."""
 
 
 @dataclass

@@ -5,8 +5,8 @@ from datetime import datetime
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadHTTPError
-from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
 
 BASE = "http://tree/"
 

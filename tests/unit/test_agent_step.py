@@ -140,16 +140,30 @@ def test_a_device_without_an_entry_or_a_manifest_keeps_what_it_has(device: Devic
     assert device.poll() == Stepped(Result.IDLE, worked=False)
 
 
+def an_app3(
+    *, epoch: int = 1, compatible: str = "hardware=x86", upgrade_from: str | None = None
+) -> Descriptor:
+    return a_descriptor(
+        "kiosk-app",
+        "3",
+        installer="files",
+        scope=Scope.DATA,
+        epoch=epoch,
+        compatible=compatible,
+        upgrade_from=upgrade_from,
+    )
+
+
 @pytest.mark.parametrize(
-    ("change", "code"),
+    ("bad", "code"),
     [
-        pytest.param({"compatible": "hardware=arm"}, "E_COMPAT", id="other hardware"),
-        pytest.param({"upgrade_from": ">=1.5"}, "E_COMPAT", id="a barrier"),
-        pytest.param({"epoch": 0}, "E_DOWNGRADE", id="an epoch below the floor"),
+        pytest.param(an_app3(compatible="hardware=arm"), "E_COMPAT", id="other hardware"),
+        pytest.param(an_app3(upgrade_from=">=1.5"), "E_COMPAT", id="a barrier"),
+        pytest.param(an_app3(epoch=0), "E_DOWNGRADE", id="an epoch below the floor"),
     ],
 )
 def test_what_must_not_be_installed_here_fails_before_anything_is_downloaded(
-    device: Device, change: dict[str, str], code: str
+    device: Device, bad: Descriptor, code: str
 ) -> None:
     first = device.wants(APP1)
     assert first.next
@@ -158,9 +172,6 @@ def test_what_must_not_be_installed_here_fails_before_anything_is_downloaded(
     device.poll()
     device.poll()  # the floor rises when what runs is stable
     calls = list(device.installer.calls)
-    bad = a_descriptor(
-        "kiosk-app", "3", installer="files", scope=Scope.DATA, **({"epoch": 1} | change)
-    )  # type: ignore[arg-type]  # fields by name
     device.trust.descriptors = {**device.trust.descriptors, bad.release: bad}
     manifest = device.wants(bad, stable=stable)
     device.poll()

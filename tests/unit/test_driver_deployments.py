@@ -163,7 +163,7 @@ def test_a_failure_in_the_trial_boot_undoes_modules_first_and_returns_to_the_old
 
 def test_a_module_beside_a_rootfs_that_asks_for_a_restart_is_refused(tmp_path: Path) -> None:
     installer = SlotInstaller(tmp_path)
-    installer.reboot_need = lambda component: RebootNeed.AGENT  # type: ignore[method-assign]
+    installer.reboot_need = lambda component: RebootNeed.AGENT  # type: ignore[method-assign]  # another answer
     device = Device(tmp_path, a_record(ROOTFS, MODULE), installer)
     device.run_through_restarts()
     assert "release it in a set of its own" in (device.last_word.message or "")

@@ -1,5 +1,6 @@
 """Whom a stage admits. Devices are `kiosk-0001`, …; the rollout is the one of their commit."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
 
@@ -132,9 +133,11 @@ def test_stages_are_cumulative() -> None:
         ),
     ],
 )
-def test_a_stage_does_not_open_for_a_device_that_is(spoil: object) -> None:
+def test_a_stage_does_not_open_for_a_device_that_is(
+    spoil: Callable[[FleetSimulation], object],
+) -> None:
     simulation = asked(Stage("s", count=1), devices=1)
-    spoil(simulation)  # type: ignore[operator]
+    spoil(simulation)
     opened(simulation)
 
     assert (simulation.rollout.phase, admit(simulation)) == (Phase.PENDING, ())

@@ -35,6 +35,7 @@ def stored(path: Path, content: bytes, mode: int = 0o600) -> Path:
 def verified(identity: Identity, token: str) -> tuple[dict[str, object], bytes]:
     """Let PyJWT check the signature; return the header and the payload."""
     key = load_der_public_key(identity.public_key_der)
+    assert isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey)
     decoded = jwt.api_jws.decode_complete(token, key, algorithms=[identity.algorithm])
     return decoded["header"], decoded["payload"]
 
@@ -71,7 +72,7 @@ def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["ES256", "EdDSA"])
 def test_what_it_signs_is_verified_by_pyjwt(tmp_path: Path, kind: str) -> None:
-    keys = {
+    keys: dict[str, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey] = {
         "ES256": ec.generate_private_key(ec.SECP256R1()),
         "EdDSA": ed25519.Ed25519PrivateKey.generate(),
     }

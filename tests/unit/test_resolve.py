@@ -23,7 +23,7 @@ ON_OTHER = DeviceView(Running(OTHER.id, OTHER))
 def manifest(*rules: AdmitRule, **changes: object) -> Manifest:
     assert MANIFEST.next is not None
     following = replace(MANIFEST.next, admit=rules, groups=None)
-    return replace(MANIFEST, **{"next": following, "keep": (), **changes})  # type: ignore[arg-type]
+    return replace(MANIFEST, **{"next": following, "keep": (), **changes})  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """The loader reads what belongs to it, once, and points at what is wrong."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from reconciler.adapters.yaml_loader import BATCH, Loader
 from reconciler.ports import RepoFile
+from schemas.kinds.fleet import Fleet
+from schemas.kinds.release import Release
 from schemas.refusal import Code
 from tests.support import fleet_yaml as write
 
@@ -16,8 +20,8 @@ class Blobs:
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.contents, self.asked = contents, list[list[str]]()
 
-    def __call__(self, blobs: object) -> dict[str, bytes]:
-        wanted = list(blobs)  # type: ignore[call-overload]  # any iterable of ids
+    def __call__(self, blobs: Iterable[str]) -> dict[str, bytes]:
+        wanted = list(blobs)
         self.asked.append(wanted)
         return {blob: self.contents[blob] for blob in wanted}
 
@@ -95,7 +99,7 @@ def test_only_yaml_that_is_not_hidden_and_no_test_is_read(path: str, read: bool)
 
 def test_several_documents_in_a_file_keep_their_own_lines() -> None:
     loaded = write.load({"all.yaml": f"{write.fleet()}---\n{write.release()}---\nkind: Fleet\n"})
-    assert [document.model.kind for document in loaded.documents] == ["Fleet", "Release"]
+    assert [type(document.model) for document in loaded.documents] == [Fleet, Release]
     (problem,) = loaded.problems
     assert (problem.line, problem.column, problem.field) == (11, 1, "apiVersion")
 
