@@ -22,6 +22,7 @@ from reconciler.cli.operator_tables import (
     Columns,
     Item,
     Output,
+    rendered,
     show,
 )
 from reconciler.errors import ReconcilerError
@@ -198,14 +199,15 @@ def status(
 ) -> None:
     """Show a rollout, with -w until it ends. Exits with 0 completed, 3 stopped, 4 unfinished."""
     client = _client(url, token, ca)
-    shown: Item | None = None
+    shown = ""
     for _ in _looks(every, timeout if watch else 0):
         rollout = _rollout(client, name)
         if rollout is None:
             typer.echo(f"{name}: nothing is being rolled out")
             raise typer.Exit(COMPLETED)
-        if rollout != shown:
-            shown = rollout
+        text = rendered([rollout], ROLLOUTS, output)
+        if text != shown:
+            shown = text
             show([rollout], ROLLOUTS, output)
             _warn(client)
         if rollout["phase"] == Phase.COMPLETED:
@@ -238,11 +240,12 @@ def _show(
     output: Output,
     looks: Iterator[None],
 ) -> None:
-    shown: list[Item] | None = None
+    shown = ""
     for _ in looks:
         items = list(client.all(path, **asked))
-        if items != shown:
-            shown = items
+        text = rendered(items, columns, output)
+        if text != shown:
+            shown = text
             show(items, columns, output)
             if columns is not CONDITIONS:
                 _warn(client)

@@ -1,6 +1,7 @@
 """What the gateway answers, as people read it: tables at a terminal, plain columns in a pipe."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -20,12 +21,19 @@ def _releases(components: dict[str, str] | None) -> str:
     return " ".join(f"{name}={release}" for name, release in (components or {}).items())
 
 
+def _second(instant: str | None) -> str:
+    """Return the instant without the fraction of its second, which no person reads."""
+    return re.sub(r"\.\d+", "", instant or "")
+
+
 def _stages(rollout: Item) -> str:
-    return " ".join(
-        f"{each['name']}:{each['ok']}/{each['size']}"
-        + (f"({each['failed']} failed)" if each["failed"] else "")
-        for each in rollout["stages"]
-    )
+    """Return `canary:2/2 all:7/10(1 failed)`: of the devices that each stage added."""
+    before, words = 0, []
+    for each in rollout["stages"]:
+        added, before = each["size"] - before, each["size"]
+        failed = f"({each['failed']} failed)" if each["failed"] else ""
+        words.append(f"{each['name']}:{each['ok']}/{added}{failed}")
+    return " ".join(words)
 
 
 FLEETS: Columns = {
@@ -41,7 +49,7 @@ ROLLOUTS: Columns = {
     "ROLLOUT": lambda rollout: rollout["id"],
     "PHASE": lambda rollout: rollout["phase"],
     "RELEASES": lambda rollout: _releases(rollout["components"]),
-    "STAGES (ok/size)": _stages,
+    "STAGES (ok/new)": _stages,
     "REASON": lambda rollout: rollout["reason"],
 }
 DEVICES: Columns = {
@@ -50,7 +58,7 @@ DEVICES: Columns = {
     "FLEET": lambda device: device["fleet"] or "-",
     "RUNNING": lambda device: _releases(device["components"]) or device["running"] or "-",
     "DOING": lambda device: device["waiting"] or device["doing"] or "-",
-    "LAST SEEN": lambda device: device["last_seen"] or "never",
+    "LAST SEEN": lambda device: _second(device["last_seen"]) or "never",
     "KEY": lambda device: device["key"],
 }
 RELEASES: Columns = {
@@ -63,7 +71,7 @@ RELEASES: Columns = {
 CONDITIONS: Columns = {
     "CONDITION": lambda condition: condition["type"],
     "STATUS": lambda condition: str(condition["status"]).lower(),
-    "SINCE": lambda condition: condition["since"],
+    "SINCE": lambda condition: _second(condition["since"]),
     "REASON": lambda condition: condition["reason"],
     "MESSAGE": lambda condition: condition["message"],
 }

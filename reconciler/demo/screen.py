@@ -79,13 +79,15 @@ def _rollout(scene: Scene) -> Panel:
 
 def _stages(rollout: Rollout) -> Table:
     table = Table(box=None, padding=(0, 2), pad_edge=False)
-    for title in ("stage", "may have it", "started", "ok", "failed", "gate"):
+    for title in ("stage", "new devices", "started", "ok", "failed", "gate"):
         table.add_column(title, justify="left" if title in ("stage", "gate") else "right")
+    before = 0
     for opened in rollout.exposure:
         counts = opened.counts
+        added, before = opened.size - before, opened.size
         table.add_row(
             opened.stage,
-            str(opened.size),
+            str(added),
             str(counts.started),
             Text(str(counts.ok), style="green" if counts.ok else ""),
             Text(_failed(counts), style="red" if counts.failed else ""),

@@ -199,3 +199,15 @@ def test_what_is_missing_is_named_with_the_places_to_put_it(desk: Desk) -> None:
     assert isinstance(result.exception, Misconfigured)
     for place in ("--url", "FLEETCD_URL", "config.toml"):
         assert place in str(result.exception)
+
+
+def test_a_stage_is_counted_over_the_devices_that_it_added(desk: Desk) -> None:
+    assert STATUS.rollout is not None
+    first = replace(STATUS.rollout.exposure[0], size=2)
+    both = (first, replace(first, stage="all", size=10))
+    rollout = replace(STATUS.rollout, exposure=both)
+    desk.view.fleets = {STATUS.fleet: replace(STATUS, rollout=rollout)}
+    ok = first.counts.ok
+    shown = desk.run(get_app, "rollouts").stdout
+    assert f"{first.stage}:{ok}/2" in shown
+    assert f"all:{ok}/8" in shown
