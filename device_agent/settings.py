@@ -122,7 +122,7 @@ def load(path: Path) -> Settings:
         with path.open("rb") as file:
             data = file.read(LIMIT + 1)
     except OSError as error:
-        raise Misconfigured(f"{path}: {error.strerror}") from error
+        raise Misconfigured(f"{path}: {error.strerror}; name it with --config") from error
     if len(data) > LIMIT:
         raise Misconfigured(f"{path}: more than {LIMIT} bytes")
     return parse(data, path)
