@@ -84,11 +84,11 @@ class App:
                 self._stopping.wait()
 
     def stop(self) -> None:
-        """End run() after what it is at. Again: no effect. Not to be called by a signal handler:
-        it takes locks that the interrupted thread may hold."""
+        """End run() after what it is at; a Git host is not waited for. Again: no effect. Not to
+        be called by a signal handler: it takes locks that the interrupted thread may hold."""
         self._stopping.set()
         if self._source is not None:
-            self._source.poke()
+            self._source.close()
 
     @property
     def _reconciles(self) -> bool:

@@ -11,6 +11,10 @@ class Unavailable(ReconcilerError):
     """Try again later: the Git host, the disk, the database. The last good plan stays published."""
 
 
+class Stopping(Unavailable):
+    """Unfinished because this process was told to end. Nothing is wrong; end."""
+
+
 class CommitRefused(ReconcilerError):
     """This commit must not be used: not a fast-forward, a symlink, a submodule, over a limit."""
 

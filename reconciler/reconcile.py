@@ -34,6 +34,7 @@ from reconciler.errors import (
     Misconfigured,
     NotSigned,
     ReconcilerError,
+    Stopping,
     TreeRefused,
     Unavailable,
 )
@@ -352,6 +353,8 @@ class Reconciler:
             yield
         except (LeaseHeld, Misconfigured, _PassOverError):
             raise
+        except Stopping as error:
+            raise _PassOverError from error
         except ReconcilerError as error:
             self._ill(subject, _reason(error), str(error))
             raise _PassOverError from error

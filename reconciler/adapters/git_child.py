@@ -1,10 +1,13 @@
-"""Runs one git child through GitPython: bounded in time and output, its whole group ended."""
+"""Runs one git child through GitPython: bounded in time and output, its whole group ended.
+
+Another thread may end it early: a reconciler that is told to stop does not wait for a Git host."""
 
 import contextlib
 import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from typing import IO, cast
 from git.cmd import Git
 
 from reconciler.adapters.git_remote import INHERITED, Environment, shown
-from reconciler.errors import Misconfigured, Unavailable
+from reconciler.errors import Misconfigured, Stopping, Unavailable
 
 OLDEST = (2, 31)  # earlier ones ignore GIT_CONFIG_COUNT, and with it the hardening
 KEPT_STDERR = 16 * 1024
@@ -23,6 +26,8 @@ SMALL = 64 * 1024
 _CHUNK = 64 * 1024
 _NOT_FOUND = 127  # what env(1) exits with when there is no such program
 _REAP = 5.0  # seconds for a killed child to disappear
+_LOOK = 0.1  # seconds between two looks whether to stop
+_STOPPING = "git was ended: this process is stopping"
 
 # What git says → what the person who reads it can do.
 _HINTS = (
@@ -51,11 +56,16 @@ class Outcome:
 
 
 class GitChild:
-    """Starts git in `directory`. `timeout` in seconds bounds every child."""
+    """Starts git in `directory`. `timeout` in seconds bounds every child.
+
+    `stopping` is set for good when this process ends, by any thread: a running child is ended, and
+    no other is started.
+    """
 
     def __init__(self, directory: Path, timeout: float) -> None:
         self._git = Git(directory)
         self._timeout = timeout
+        self.stopping = threading.Event()
 
     def check_version(self) -> None:
         """Raise Misconfigured unless git is new enough to obey the hardening."""
@@ -74,11 +84,13 @@ class GitChild:
         """Run `git arguments…` to its end; `limit` is in bytes of standard output.
 
         The child inherits the descriptors `hold`. Raises Unavailable after the timeout,
-        TooMuchOutput beyond the limit; both end the child and all its descendants.
+        TooMuchOutput beyond the limit, Stopping; each ends the child and all its descendants.
         """
+        if self.stopping.is_set():
+            raise Stopping(_STOPPING)
         process = self._start(arguments, environment, hold)
         child = cast("subprocess.Popen[bytes]", process.proc)
-        exchange = _Exchange(child, stdin, limit)
+        exchange = _Exchange(child, stdin, limit, self.stopping)
         try:
             status = exchange.run(time.monotonic() + self._timeout)
         except TimeoutError as error:
@@ -141,12 +153,19 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 class _Exchange:
     """Feeds the child and takes what it writes, until it closes both its outputs."""
 
-    def __init__(self, child: subprocess.Popen[bytes], stdin: bytes, limit: int) -> None:
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        stdin: bytes,
+        limit: int,
+        stopping: threading.Event,
+    ) -> None:
         self.stdout, self.stderr = bytearray(), bytearray()
         self._child, self._unsent, self._limit = child, stdin, limit
+        self._stopping = stopping
 
     def run(self, deadline: float) -> int:
-        """Return the exit status. Raises TimeoutError, TooMuchOutput."""
+        """Return the exit status. Raises TimeoutError, TooMuchOutput, Stopping."""
         streams = (
             (self._child.stdin, selectors.EVENT_WRITE, self._feed),
             (self._child.stdout, selectors.EVENT_READ, self._take_output),
@@ -158,17 +177,22 @@ class _Exchange:
                 os.set_blocking(stream.fileno(), False)
                 selector.register(stream, event, serve)
             while selector.get_map():
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise TimeoutError
-                for key, _ in selector.select(remaining):
+                for key, _ in selector.select(self._patience(deadline)):
                     if not key.data(key.fd):
                         selector.unregister(key.fileobj)
                         cast("IO[bytes]", key.fileobj).close()
-        try:
-            return self._child.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired as error:
-            raise TimeoutError from error
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._child.wait(self._patience(deadline))
+
+    def _patience(self, deadline: float) -> float:
+        """Return how long to wait until the next look. Raises TimeoutError, Stopping."""
+        if self._stopping.is_set():
+            raise Stopping(_STOPPING)
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        return min(remaining, _LOOK)
 
     def _take_output(self, fd: int) -> bool:
         chunk = os.read(fd, _CHUNK)

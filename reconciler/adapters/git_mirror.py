@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reconciler.adapters.git_child import SMALL, GitChild, Outcome, TooMuchOutput
 from reconciler.adapters.git_remote import COMMIT_ID, LOCAL, Environment, Remote
-from reconciler.errors import CommitRefused, Misconfigured, Unavailable
+from reconciler.errors import CommitRefused, Misconfigured, Stopping, Unavailable
 
 FETCHED = "refs/fleetcd/fetched"
 ACCEPTED = "refs/fleetcd/accepted"  # keeps what is served from being collected as garbage
@@ -30,6 +30,10 @@ class Mirror:
         self._directory, self._remote, self._timeout = directory, remote, timeout
         self._child = GitChild(directory, timeout)
         self._suspect = False
+
+    def stop(self) -> None:
+        """End what git is doing, for good. By any thread; again: no effect."""
+        self._child.stopping.set()
 
     def check(self) -> None:
         """Raise Misconfigured for a branch name that git does not allow, or a git too old."""
@@ -233,7 +237,8 @@ class Mirror:
                     raise Unavailable(
                         f"{path} is held by another process; is a second reconciler running?"
                     ) from error
-            time.sleep(_LOCK_RETRY)
+            if self._child.stopping.wait(_LOCK_RETRY):
+                raise Stopping("the mirror was not waited for: this process is stopping")
 
 
 def _sweep(mirror: Path) -> None:

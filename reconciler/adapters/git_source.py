@@ -130,7 +130,10 @@ class GitSource:
         self._alarm.ring()
 
     def close(self) -> None:
-        """End wait() and stop watching. Again: no effect."""
+        """End wait(), what git is doing, and watching. Again: no effect.
+
+        Whatever is asked later raises Stopping."""
+        self._mirror.stop()
         self._alarm.close()
         if self._watch is not None:
             self._watch.close()

@@ -1,6 +1,7 @@
 """`fleetcd run`: parts in processes of their own work together, and end when they are told to."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,14 @@ def another_address(made: Initialised) -> Path:
     config = made.directory / "second.toml"
     config.write_text(text.replace(old, f'listen = "{host}:{port}"'), encoding="utf-8")
     return config
+
+
+def another_remote(made: Initialised, url: str) -> None:
+    """Let the installation's reconciler ask for commits at `url`."""
+    text = made.config.read_text(encoding="utf-8")
+    head, section, rest = text.partition("[git]\n")
+    _, _, others = rest.partition("\n")  # the url comes first
+    made.config.write_text(f'{head}{section}url = "{url}"\n{others}', encoding="utf-8")
 
 
 class Running:
@@ -149,6 +158,19 @@ def test_all_parts_in_one_process_end_by_ctrl_c_with_idle_connections(tmp_path: 
         status, seconds = whole.end(signal.SIGINT)
         assert (status, seconds < PROMPT) == (0, True), whole.said
         assert "Traceback" not in whole.said
+        assert '"level": "error"' not in whole.said
+
+
+def test_a_git_host_that_never_answers_is_not_waited_for(tmp_path: Path) -> None:
+    made = installed(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        another_remote(made, f"https://127.0.0.1:{silent.getsockname()[1]}/fleet.git")
+        with running(made.config) as whole:
+            asked, _ = silent.accept()
+            with asked:
+                status, seconds = whole.end()
+        assert (status, seconds < PROMPT) == (0, True), whole.said
         assert '"level": "error"' not in whole.said
 
 

@@ -1,6 +1,7 @@
 """A git child is bounded in time and output, ends with its group, and is quoted safely."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -8,17 +9,19 @@ import pytest
 
 from reconciler.adapters.git_child import GitChild, TooMuchOutput, explain
 from reconciler.adapters.git_remote import LOCAL, Environment
-from reconciler.errors import Misconfigured, Unavailable
+from reconciler.errors import Misconfigured, Stopping, Unavailable
 
 BOUND = 5.0  # seconds in which something that is instant has surely happened
 
 
-def fake_git(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> GitChild:
+def fake_git(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, script: str, timeout: float = 0.5
+) -> GitChild:
     program = directory / "git"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
-    return GitChild(directory, timeout=0.5)
+    return GitChild(directory, timeout)
 
 
 def ends(pid: int) -> bool:
@@ -53,6 +56,44 @@ def test_a_descendant_that_keeps_the_pipes_open_does_not_outlive_the_child(
     with pytest.raises(Unavailable):
         child.run("fetch", environment=LOCAL)
     assert ends(int((tmp_path / "grandchild").read_text()))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param("wait", id="it says nothing"),
+        pytest.param("exec >&- 2>&-; wait", id="it closed its outputs"),
+    ],
+)
+def test_a_child_is_ended_with_its_descendants_as_soon_as_another_thread_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    script = f"sleep 300 > sleeps 2>&1 & echo $! > new; mv new grandchild; {last}"
+    child = fake_git(tmp_path, monkeypatch, script, timeout=300)
+    grandchild = tmp_path / "grandchild"
+
+    def stop_once_it_runs() -> None:
+        until = time.monotonic() + BOUND
+        while not grandchild.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        child.stopping.set()
+
+    thread = threading.Thread(target=stop_once_it_runs)
+    thread.start()
+    with pytest.raises(Stopping):
+        child.run("fetch", environment=LOCAL)
+    thread.join(BOUND)
+    assert ends(int(grandchild.read_text()))
+
+
+def test_no_child_is_started_once_this_process_is_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = fake_git(tmp_path, monkeypatch, "touch started")
+    child.stopping.set()
+    with pytest.raises(Stopping):
+        child.run("fetch", environment=LOCAL)
+    assert not (tmp_path / "started").exists()
 
 
 def test_a_child_that_writes_without_end_is_ended(
