@@ -246,7 +246,7 @@ def releases_in(statuses: Mapping[str, FleetStatus]) -> list[ReleaseOut]:
     for fleet, status in sorted(statuses.items()):
         for content, where in (
             (status.stable.content if status.stable else None, stable),
-            (status.rollout.content if status.rollout else None, rolling),
+            (_under_way(status), rolling),
         ):
             for ref in content.components.values() if content else ():
                 where.setdefault((ref.release, ref.descriptor), []).append(fleet)
@@ -259,3 +259,8 @@ def releases_in(statuses: Mapping[str, FleetStatus]) -> list[ReleaseOut]:
         )
         for release, descriptor in sorted({*stable, *rolling})
     ]
+
+
+def _under_way(status: FleetStatus) -> ComponentSet | None:
+    rollout = status.rollout
+    return rollout.content if rollout and rollout.ended is None else None

@@ -1,12 +1,13 @@
 """The operator API: who may ask, what is shown, what a decision does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconciler.errors import Misconfigured
 from reconciler.http.tokens import TokenFile
-from schemas.wire.status import Decision
+from schemas.wire.status import Decision, FleetStatus
 from tests.support import documents
 from tests.support.gateway_app import READ_TOKEN, TOKEN, Gateway, token_file
 from tests.support.gateway_device import NOW, OLD_SET, SigningDevice, heartbeat
@@ -15,13 +16,21 @@ from tests.support.gateway_world import StillView
 STATUS = documents.STATUS
 
 
-def gateway(folder: Path) -> Gateway:
-    view = StillView({STATUS.fleet: STATUS}, STATUS.conditions)
+def gateway(folder: Path, status: FleetStatus = STATUS) -> Gateway:
+    view = StillView({status.fleet: status}, status.conditions)
     return Gateway(view=view, settings={"tokens": token_file(folder)})
 
 
 @pytest.mark.parametrize(
-    "path", ["/fleets", "/rollouts", "/releases", "/devices", "/devices/sha256:" + "a" * 64]
+    "path",
+    [
+        "/fleets",
+        "/rollouts",
+        "/releases",
+        "/conditions",
+        "/devices",
+        "/devices/sha256:" + "a" * 64,
+    ],
 )
 def test_without_a_valid_token_nothing_is_shown(tmp_path: Path, path: str) -> None:
     ours = gateway(tmp_path)
@@ -72,6 +81,14 @@ def test_fleets_and_their_rollouts_are_shown(tmp_path: Path) -> None:
     (rollout,) = ours.operator("GET", "/rollouts").json["items"]
     assert rollout == fleet["rollout"]
     assert ours.operator("GET", "/fleets/unknown").status == 404
+
+
+def test_a_rollout_that_has_ended_rolls_nothing_out(tmp_path: Path) -> None:
+    assert STATUS.rollout is not None
+    over = replace(STATUS, rollout=replace(STATUS.rollout, ended=NOW))
+    ours = gateway(tmp_path, over)
+    items = ours.operator("GET", "/releases").json["items"]
+    assert not [each for each in items if each["rolling_out_in"]]
 
 
 def test_releases_say_where_they_are_used(tmp_path: Path) -> None:
