@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import unquote
 
-from device_agent.trust.delegation import check_delegation
+from schemas.delegation import check_delegation
 from schemas.refusal import Code, Refusal
 from schemas.wire.decode import parse
 

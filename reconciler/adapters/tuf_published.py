@@ -18,8 +18,10 @@ from reconciler.adapters.tuf_roles import (
     read_own,
     snapshot_versions,
 )
-from reconciler.errors import Misconfigured, Unavailable
+from reconciler.errors import Misconfigured, NotSigned, Unavailable
 from schemas.canonical import sha256_hex
+from schemas.delegation import check_delegation
+from schemas.refusal import Refusal
 
 MAX_ROOTS = 1024
 
@@ -68,7 +70,8 @@ class Published:
 def load_published(layout: Layout, online: Key, timestamp: Key) -> Published:
     """Return the tree in `layout` as its timestamp names it.
 
-    Raises Misconfigured when there is none, Unavailable when it is damaged or not ours.
+    Raises Misconfigured when there is none, Unavailable when it is damaged or not ours, NotSigned
+    for delegations that devices refuse.
     """
     raw = read_timestamp(layout)
     stamp = read_own(Timestamp, raw, timestamp, str(layout.timestamp))
@@ -123,7 +126,10 @@ def _targets(layout: Layout, version: int) -> Targets:
 
 
 def newest_root(layout: Layout) -> Root:
-    """Return the root metadata with the highest version. Raises Unavailable, OSError."""
+    """Return the root metadata with the highest version.
+
+    Raises Unavailable, OSError, NotSigned for keys that devices refuse.
+    """
     path = layout.metadata("root", 1)
     for version in range(2, MAX_ROOTS):
         newer = layout.metadata("root", version)
@@ -131,9 +137,11 @@ def newest_root(layout: Layout) -> Root:
             break
         path = newer
     try:
-        return Metadata[Root].from_bytes(read_limited(path)).signed
+        root = Metadata[Root].from_bytes(read_limited(path)).signed
     except RepositoryError as error:
         raise Unavailable(f"{path} is damaged; restore it from a copy") from error
+    refuse_delegation(root, str(path))
+    return root
 
 
 def _releases(
@@ -151,7 +159,8 @@ def _releases(
 def verified(parent: Root | Targets, role: str, data: bytes, where: str) -> SignedRole:
     """Return the targets metadata in `data`, signed as `parent` demands of `role`.
 
-    Raises Unavailable. The caller knows whether a person must sign again.
+    Raises Unavailable: the caller knows whether a person must sign again. Raises NotSigned for
+    delegations that devices refuse.
     """
     try:
         metadata = Metadata[Targets].from_bytes(data)
@@ -160,7 +169,17 @@ def verified(parent: Root | Targets, role: str, data: bytes, where: str) -> Sign
         raise Unavailable(f"{where}: {error}") from error
     if not isinstance(metadata.signed, Targets):
         raise Unavailable(f"{where}: not targets metadata")
+    refuse_delegation(metadata.signed, where)
     return SignedRole(metadata.signed, data)
+
+
+def refuse_delegation(signed: Root | Targets, where: str) -> None:
+    """Raise NotSigned for delegations that devices refuse: tuf counts one key under two ids twice
+    towards a threshold, so that its holder alone would meet a threshold of two."""
+    try:
+        check_delegation(signed.to_dict())
+    except Refusal as error:
+        raise NotSigned(f"{where}: {error}; correct the keys and sign it again") from error
 
 
 def is_release_role(role: str) -> bool:

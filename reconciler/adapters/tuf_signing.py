@@ -8,7 +8,7 @@ from datetime import datetime
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import DelegatedRole, TargetFile, Targets
 
-from reconciler.adapters.tuf_published import SignedRole
+from reconciler.adapters.tuf_published import SignedRole, refuse_delegation
 from reconciler.adapters.tuf_roles import (
     RELEASE_PREFIX,
     RELEASES,
@@ -36,7 +36,7 @@ def add_descriptor(
     `tree` holds what is published already: versions go on from the higher of the two, so that a
     reverted commit never signs the same version twice. Again, for the same descriptor: none.
     Raises Refusal (E_MISMATCH) when the version was released with other content, and NotSigned
-    for metadata that none of `signers` signed.
+    for metadata that none of `signers` signed, or whose delegations devices refuse.
     """
     own = RELEASE_PREFIX + descriptor.name
     path = f"releases/{descriptor.name}/{descriptor.version}.json"
@@ -136,6 +136,7 @@ def _read(name: str, data: bytes, signers: tuple[Signer, ...]) -> SignedRole:
         except Unavailable as error:
             problem = error
         else:
+            refuse_delegation(targets, f"releases/.signed/{name}")
             return SignedRole(targets, data)
     raise NotSigned(
         f"releases/.signed/{name} was not signed with this release key; name the right one with"

@@ -15,7 +15,7 @@ from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 from tuf.api.metadata import DelegatedRole, Metadata, MetaFile, TargetFile
 from tuf.api.serialization.json import JSONSerializer
 
-from device_agent.trust.delegation import check_delegation
+from schemas.delegation import check_delegation
 from schemas.refusal import Code, Refusal
 from tests.support.documents import MANIFEST
 from tests.support.trust_device import FLEET_PATH, RELEASED, TrustDevice, trusting_device

@@ -1,4 +1,7 @@
-"""What a role may delegate to: every key once, and no more bins than a device can look at."""
+"""What a role may delegate to: every key once, and no more bins than a device can look at.
+
+Pure. For both sides: what a device refuses, the reconciler neither signs nor publishes.
+"""
 
 import json
 from collections.abc import Mapping
