@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reconciler.errors import Misconfigured
 
+_WORDS = {"extra_forbidden": "unknown key; docs/operations.md lists them", "missing": "is missing"}
+
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 
 
@@ -97,7 +99,8 @@ class Settings(_Section):
             settings = cls.model_validate(document)
         except ValidationError as error:
             lines = (
-                f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+                f"{path}: {'.'.join(map(str, problem['loc']))}: "
+                + _WORDS.get(problem["type"], problem["msg"])
                 for problem in error.errors(include_url=False)
             )
             raise Misconfigured("\n".join(lines)) from error

@@ -64,6 +64,14 @@ def test_all_wrong_fields_are_named_at_once(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in lines] == ["git.url", "gateway.serve_tree"]
 
 
+def test_a_key_that_is_unknown_or_missing_is_said_in_plain_words(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured) as refused:
+        load(tmp_path, GOOD.replace("[git]", "[gitt]"))
+    told = str(refused.value)
+    assert "fleetcd.toml: git: is missing" in told
+    assert "fleetcd.toml: gitt: unknown key; docs/operations.md lists them" in told
+
+
 def test_what_is_no_toml_is_named_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"fleetcd\.toml: .*line 11"):
         load(tmp_path, GOOD + "[rollouts\n")
