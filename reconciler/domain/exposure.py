@@ -96,7 +96,7 @@ def members(
     found = []
     for key, entry in sorted(entries, key=lambda item: item[0]):
         seen = observed.seen.get(key)
-        labels = {**seen.facts, **entry.labels} if seen else entry.labels
+        labels = {**entry.labels, **seen.facts} if seen else entry.labels  # as the device does
         found.append(
             Member(
                 key,

@@ -151,11 +151,12 @@ def test_a_hold_that_has_ended_no_longer_counts() -> None:
     assert going(opened(simulation)) == ["kiosk-0001"]
 
 
-def test_facts_decide_about_compatibility_and_labels_overrule_them() -> None:
+def test_compatibility_is_judged_as_on_the_device_by_facts_before_labels() -> None:
     simulation = asked(Stage("s", count=9), devices=0)
     simulation.commit("1", compatible="board=rpi4")
     simulation.add("by-fact").facts = {"board": "rpi4"}
-    simulation.add("by-label", board="rpi4").facts = {"board": "nuc"}
+    simulation.add("by-label", board="rpi4").facts = {"ram": "1g"}
+    simulation.add("mislabelled", board="rpi4").facts = {"board": "nuc"}
     simulation.add("neither").facts = {"board": "nuc"}
 
     assert going(opened(simulation)) == ["by-fact", "by-label"]
