@@ -18,9 +18,11 @@ from watchdog.events import EVENT_TYPE_MOVED as MOVED
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
+from watchdog.observers.polling import PollingObserver
 
 JITTER = 0.2  # of the poll interval, either way
 _JOIN = 5.0  # seconds for the observer's thread to end
+_LOOK = 0.5  # seconds between looks at the refs where the kernel cannot watch them
 
 _REF_STORES = frozenset({"HEAD", "packed-refs", "refs", "reftable"})
 _CHANGES = frozenset({CREATED, DELETED, MODIFIED, MOVED})
@@ -93,7 +95,8 @@ class Alarm:
 class RefWatch:
     """Rings the alarm when refs of a repository on this machine change.
 
-    It may come to nothing (no inotify, too many watches, a network file system): polling goes on.
+    Where the kernel cannot watch (its watches are used up), the refs are looked at twice a second.
+    A network file system may tell nothing; the poll interval remains.
     """
 
     def __init__(self, repository: Path, alarm: Alarm) -> None:
@@ -110,15 +113,9 @@ class RefWatch:
                 return
             self.close()
             if watched:
-                self._observer, self._watched = self._start(watched), watched
+                self._observer, self._watched = self._started(watched), watched
         except OSError as error:
-            if not self._warned:
-                log.warning(
-                    "cannot watch the repository; it is polled",
-                    repository=str(self._repository),
-                    error=error.strerror or str(error),
-                )
-            self._warned = True
+            self._warn("cannot watch the repository; it is polled", error)
 
     def close(self) -> None:
         """Stop watching. Again: no effect."""
@@ -127,8 +124,20 @@ class RefWatch:
             observer.stop()
             observer.join(_JOIN)
 
-    def _start(self, watched: Watched) -> BaseObserver:
-        observer = Observer()
+    def _warn(self, what: str, error: OSError) -> None:
+        if not self._warned:
+            why = error.strerror or str(error)
+            log.warning(what, repository=str(self._repository), error=why)
+        self._warned = True
+
+    def _started(self, watched: Watched) -> BaseObserver:
+        try:
+            return self._start(Observer(), watched)
+        except OSError as error:
+            self._warn("the kernel cannot watch the repository; its refs are looked at", error)
+            return self._start(PollingObserver(timeout=_LOOK), watched)
+
+    def _start(self, observer: BaseObserver, watched: Watched) -> BaseObserver:
         root = watched[0][0]
         handler = _RefChanges(root, self._alarm)
         try:

@@ -131,6 +131,8 @@ def test_a_repository_that_was_replaced_is_watched_again(
 class NoMoreWatches:
     """An observer on a machine whose inotify watches are used up."""
 
+    def __init__(self, **_: object) -> None: ...
+
     def schedule(self, *_: object, **__: object) -> None: ...
 
     def unschedule_all(self) -> None: ...
@@ -139,16 +141,27 @@ class NoMoreWatches:
         raise OSError(28, "inotify watch limit reached")
 
 
-def test_without_inotify_the_repository_is_polled(
+def test_a_push_is_seen_at_once_when_the_kernels_watches_are_used_up(
     upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reconciler.adapters.git_watch.Observer", NoMoreWatches)
+    source = source_of(upstream.bare, tmp_path / "state")
+    source.fetch()
+    commit = upstream.push({"a.yaml": b"2"})
+    assert seconds_until_it_rings(source) < 1.5
+    assert source.fetch() == commit
+
+
+def test_without_any_watch_the_repository_is_polled(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.adapters.git_watch.Observer", NoMoreWatches)
+    monkeypatch.setattr("reconciler.adapters.git_watch.PollingObserver", NoMoreWatches)
     source = source_of(upstream.bare, tmp_path / "state", poll=1)
     source.fetch()
     commit = upstream.push({"a.yaml": b"2"})
     assert seconds_until_it_rings(source) > 0.5
     assert source.fetch() == commit
-    source.close()
 
 
 def test_a_poke_rings_once(source: GitSource) -> None:

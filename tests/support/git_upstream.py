@@ -83,6 +83,10 @@ class Upstream:
         return ended.stdout.decode()
 
 
+opened: list[GitSource] = []
+"""What tests have opened; tests/conftest.py closes it. The kernel's watches are few."""
+
+
 def steady() -> float:
     """A jitter of nothing."""
     return 0.0
@@ -91,4 +95,6 @@ def steady() -> float:
 def source_of(url: str | Path, state: Path, **settings: object) -> GitSource:
     """Return a GitSource that polls rarely and gives up early, unless `settings` say otherwise."""
     values = {"url": str(url), "poll": 3600, "timeout": 20, **settings}
-    return GitSource(Git.model_validate(values), state, steady)
+    source = GitSource(Git.model_validate(values), state, steady)
+    opened.append(source)
+    return source
