@@ -258,26 +258,39 @@ def _by_order(
     """Return the rules that admit the first devices in order, those admitted before included.
 
     Devices that run the set already prove nothing: they are chosen only when nobody else is left.
+    One that was named and is held now keeps its place: it may take the set when its hold ends.
     """
+    chosen_before = as_next(rollout, _choosing(admit_rules(rollout)))
+    free, taken = [], 0
+    for member in fleet:
+        rule = admitted(chosen_before, member.entry, member.running)
+        if rule is not None and (member.eligible or rule.only is not None):
+            taken += 1
+            number += not member.eligible
+        elif rule is None and member.eligible and member.reachable:
+            free.append((member.running == rollout.set, order(rollout.id, member.entry.name)))
     if stage.count is not None:
         size = min(number, stage.count)
     else:
         size = ceil(number * (stage.percent or EVERYBODY) / 100)
-    chosen_before = as_next(rollout, _choosing(admit_rules(rollout)))
-    free, taken = [], 0
-    for member in fleet:
-        if not member.eligible:
-            continue
-        if admitted(chosen_before, member.entry, member.running):
-            taken += 1
-        elif member.reachable:
-            free.append((member.running == rollout.set, order(rollout.id, member.entry.name)))
     picked = sorted(place for _, place in sorted(free)[: max(0, size - taken)])
     if not picked:
         return ()
     if len(picked) <= MAX_LISTED:
         return (AdmitRule(only=tuple(picked), stage=stage.name),)
     return (AdmitRule(through=picked[-1], stage=stage.name),)
+
+
+def set_aside(opened: Opened, rollout: Rollout, fleet: Iterable[Member]) -> str:
+    """Return `1 held, 2 pinned` for the devices that a stage names and that cannot take the set
+    now, or nothing."""
+    named = {place for rule in opened.rules for place in rule.only or ()}
+    counted = Counter(
+        str(member.standing)
+        for member in fleet
+        if not member.eligible and order(rollout.id, member.entry.name) in named
+    )
+    return ", ".join(f"{number} {name}" for name, number in sorted(counted.items()))
 
 
 def _choosing(rules: tuple[AdmitRule, ...]) -> tuple[AdmitRule, ...]:

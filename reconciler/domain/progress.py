@@ -10,7 +10,7 @@ from datetime import datetime
 
 from reconciler.domain import ledger, reasons
 from reconciler.domain.desired import FleetIntent, OnFailure, Stage
-from reconciler.domain.exposure import Roster, Tally, opening, stages_left, widened
+from reconciler.domain.exposure import Roster, Tally, opening, set_aside, stages_left, widened
 from reconciler.domain.gates import Evidence, Verdict, broken, evaluate
 from schemas.canonical import rollout_id
 from schemas.wire.descriptor import Descriptor
@@ -227,8 +227,12 @@ def _gated(status: FleetStatus, rollout: Rollout, view: View) -> FleetStatus:
         return _decided(status, view, "pass stage", decision.reason, opened.stage)
     waiting = replace(opened, settled=decision.settled)
     rollout = replace(rollout, exposure=(*rollout.exposure[:-1], waiting))
-    phase = Phase.PROGRESSING if decision.settled is None else Phase.SOAKING
     reason = f"stage {opened.stage}: {decision.reason}"
+    phase = Phase.SOAKING
+    if decision.settled is None:
+        phase = Phase.PROGRESSING
+        aside = set_aside(opened, rollout, view.roster.members)
+        reason += f"; of its devices {aside}" if aside else ""
     if decision.verdict is Verdict.PASS:
         phase = Phase.AWAITING_APPROVAL
         reason += f"; {stage.approval} must approve before {left[0].name} opens"
