@@ -6,6 +6,7 @@ from schemas.canonical import rollout_id
 from schemas.order import order
 from schemas.wire.descriptor import Artifact, Descriptor, Encoding, Health, Scope
 from schemas.wire.manifest import AdmitRule, Groups, Manifest, Next, Stable
+from schemas.wire.project import ProjectStatus
 from schemas.wire.report import (
     EnrolRequest,
     Event,
@@ -153,6 +154,24 @@ STATUS = FleetStatus(
     devices=431,
 )
 
+PROJECT = ProjectStatus(
+    attempted="c0ffee00c3d4e5f60718293a4b5c6d7e8f901234",
+    since=NOW - timedelta(hours=1),
+    project="acme",
+    commit=COMMIT,
+    conditions=(
+        Condition(
+            "CommitValid",
+            False,
+            "Invalid",
+            "commit c0ffee00c3d4: fleets/kiosks.yaml:7:3: spec.selektor: unknown field",
+            NOW - timedelta(hours=1),
+        ),
+        Condition("Published", True, "Published", "commit 8be01aa2c3d4", NOW),
+    ),
+    problems=("fleets/kiosks.yaml:7:3: spec.selektor: unknown field",),
+)
+
 EVENT = Event(
     id="0123456789abcdef0123456789abcdef",
     kind=EventKind.FINISHED,
@@ -202,6 +221,7 @@ EXAMPLES = {
     "descriptor": DESCRIPTOR,
     "shard": SHARD,
     "status": STATUS,
+    "project": PROJECT,
     "report": REPORT,
     "enrol": ENROL,
 }
