@@ -89,7 +89,7 @@ class Loop:
 
     def run(self) -> int:
         """Return the daemon's exit status: done (asked to end), or a reboot is wanted."""
-        outlook = self.outlook()
+        outlook, started = self.outlook(), self.monotonic()
         if not outlook.busy and self.pause(self.uniform(0.0, self.polling.initial_delay)):
             return ExitCode.DONE
         while True:
@@ -101,14 +101,18 @@ class Loop:
             else:
                 self._failures += 1
                 log.warning("poll ended with status %d (%d in a row)", status, self._failures)
-            wait = delay(
-                self.polling,
-                hint=self.outlook().hint,
-                failures=self._failures,
-                uniform=self.uniform,
-            )
-            if self.pause(wait):
+            if self.pause(self._wait(self.monotonic() - started)):
                 return ExitCode.DONE
+
+    def _wait(self, running_for: float) -> float:
+        outlook = self.outlook()
+        return delay(
+            self.polling,
+            hint=outlook.hint,
+            unassigned_for=running_for if outlook.unassigned else None,
+            failures=self._failures,
+            uniform=self.uniform,
+        )
 
     def _poll(self) -> int:
         try:

@@ -10,10 +10,12 @@ from device_agent.journal import Journal
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """`busy`: a deployment is at work, or a report is due: a child is needed in any case.
-    `hint`: the poll interval that the last manifest asked for, in seconds."""
+    `hint`: the poll interval that the last manifest asked for, in seconds. `unassigned`: no fleet
+    has this device, as far as it knows: it waits for acceptance, or for Git."""
 
     busy: bool
     hint: float | None = None
+    unassigned: bool = False
 
 
 def report_due(journal: Journal, now: datetime, heartbeat: float) -> bool:
@@ -26,4 +28,8 @@ def report_due(journal: Journal, now: datetime, heartbeat: float) -> bool:
 def outlook(journal: Journal, *, reports: bool) -> Outlook:
     """`reports`: something is to be reported now."""
     hint = journal.recall("poll")
-    return Outlook(journal.record() is not None or reports, float(hint) if hint else None)
+    return Outlook(
+        busy=journal.record() is not None or reports,
+        hint=float(hint) if hint else None,
+        unassigned=not journal.recall("fleet"),
+    )

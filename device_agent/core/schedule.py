@@ -6,6 +6,8 @@ from datetime import datetime
 
 MAX_BACKOFF = 3600.0  # seconds
 ROLLING_HEARTBEAT = 300.0  # seconds, while the device's fleet rolls out
+ARRIVAL_INTERVAL = 60.0  # seconds between polls of a device that no fleet has yet: a person waits
+ARRIVAL = 3600.0  # seconds after the daemon's start; who is in no fleet then may stay so for long
 
 Uniform = Callable[[float, float], float]  # random.uniform
 
@@ -19,13 +21,25 @@ class Polling:
     initial_delay: float = 30.0  # at most, after the start of an idle device
 
 
-def delay(polling: Polling, *, hint: float | None, failures: int, uniform: Uniform) -> float:
+def delay(
+    polling: Polling,
+    *,
+    hint: float | None,
+    unassigned_for: float | None,
+    failures: int,
+    uniform: Uniform,
+) -> float:
     """Return the seconds until the next poll.
+
+    `unassigned_for` is how long the daemon has run while the device is in no fleet, None when it
+    is in one: at first such a device asks more often, so that who accepts it need not wait.
 
     After failures the wait grows: full jitter between 0 and interval * 2**failures, so that a
     fleet that lost its server does not come back as one.
     """
     interval = hint or polling.interval
+    if unassigned_for is not None and unassigned_for < ARRIVAL:
+        interval = min(interval, ARRIVAL_INTERVAL)
     if failures:
         ceiling = min(interval * 2.0 ** min(failures, 10), max(MAX_BACKOFF, interval))
         return max(uniform(0.0, ceiling), min(interval, 1.0))

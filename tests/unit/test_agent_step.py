@@ -285,6 +285,15 @@ def test_the_outlook_tells_whether_a_child_is_needed(device: Device) -> None:
     assert (seen.busy, seen.hint) == (True, 60.0)
 
 
+def test_a_device_is_unassigned_until_a_fleet_has_it(device: Device) -> None:
+    assert outlook(device.journal, reports=False).unassigned
+    device.trust.answers = [a_trusted(None, None), a_trusted(None)]
+    device.poll()
+    assert outlook(device.journal, reports=False).unassigned
+    device.poll()
+    assert not outlook(device.journal, reports=False).unassigned
+
+
 def test_an_event_that_waits_makes_a_report_due(device: Device) -> None:
     device.journal.remember_time("heartbeat", device.clock.now())
     assert not report_due(device.journal, device.clock.now(), 3600.0)

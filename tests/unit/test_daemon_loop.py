@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from device_agent.core.schedule import MAX_BACKOFF, Polling, delay, heartbeat_due
+from device_agent.core.schedule import ARRIVAL, MAX_BACKOFF, Polling, delay, heartbeat_due
 from device_agent.daemon import FULL_POLL, Loop, Probe
 from device_agent.errors import TransientError
 from device_agent.exit_codes import ExitCode
@@ -136,6 +136,35 @@ def test_a_tree_that_cannot_be_asked_costs_one_child_which_notes_the_trouble() -
     assert world.waits == [30.0, 120.0, 200.0, 400.0]
 
 
+def test_a_device_that_no_fleet_has_asks_more_often_for_an_hour() -> None:
+    world = World(polls=60, outlook=Outlook(busy=False, unassigned=True))
+    world.run()
+    assert world.waits[1:51] == [72.0] * 50
+    assert world.waits[51:] == [120.0] * 10
+
+
+@pytest.mark.parametrize(
+    ("interval", "unassigned_for", "expected"),
+    [
+        pytest.param(300.0, 10.0, 60.0, id="somebody may be waiting to see it arrive"),
+        pytest.param(300.0, ARRIVAL, 300.0, id="it may stay so for long"),
+        pytest.param(300.0, None, 300.0, id="a fleet has it"),
+        pytest.param(5.0, 10.0, 5.0, id="the configured interval is shorter"),
+    ],
+)
+def test_an_unassigned_device_polls(
+    interval: float, unassigned_for: float | None, expected: float
+) -> None:
+    wait = delay(
+        Polling(interval, jitter=0.0),
+        hint=None,
+        unassigned_for=unassigned_for,
+        failures=0,
+        uniform=lambda low, high: high,
+    )
+    assert wait == expected
+
+
 @pytest.mark.parametrize(
     ("hint", "failures", "draw", "expected"),
     [
@@ -153,6 +182,7 @@ def test_the_next_poll(hint: float | None, failures: int, draw: float, expected:
     wait = delay(
         Polling(interval=100.0),
         hint=hint,
+        unassigned_for=None,
         failures=failures,
         uniform=lambda low, high: low + (high - low) * draw,
     )
