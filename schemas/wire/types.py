@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from schemas.canonical import set_id
+from schemas.canonical import canonical, set_id, sha256_hex
 from schemas.wire.decode import AtLeast, Matching, to_json
 
 Name = Annotated[str, Matching(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")]
@@ -57,4 +57,10 @@ class ComponentSet:
         return set_id(content["components"], content["config"], content["vars"])
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={ref.release}" for name, ref in sorted(self.components.items()))
+        """Return `os=kiosk-os@1.5.0 vars=9f31c07e`: what people can tell two sets apart by."""
+        words = [f"{name}={ref.release}" for name, ref in sorted(self.components.items())]
+        content = to_json(self)
+        for part in ("config", "vars"):
+            if content[part]:
+                words.append(f"{part}={sha256_hex(canonical(content[part]))[:8]}")
+        return " ".join(words)
