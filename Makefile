@@ -22,7 +22,7 @@ demo: setup
 
 test:
 	@.ci/setup $(TEST_PACKAGES)
-	@$(PY) -m tests.budget 15 -m "not ci and not bench" $(ARGS)
+	@$(PY) -m tests.budget 15 -m "not ci" $(ARGS)
 
 test-ci:
 	@.ci/setup $(TEST_PACKAGES)
