@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import secrets
+import ssl
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -72,10 +73,11 @@ def journal(settings: Settings) -> Journal:
 
 
 def agent(settings: Settings, opened: Journal) -> "Agent":
-    """Build everything that a poll needs."""
+    """Build everything that a poll needs. Raises Misconfigured."""
     from device_agent.identity import Identity
     from device_agent.step import Agent
 
+    _check_authority(settings)
     identity = Identity.load_or_create(settings.device.state / "device.key")
     return Agent(
         journal=opened,
@@ -84,6 +86,17 @@ def agent(settings: Settings, opened: Journal) -> "Agent":
         heartbeat=settings.reports.heartbeat,
         version=AGENT_VERSION,
     )
+
+
+def _check_authority(settings: Settings) -> None:
+    path = settings.server.ca
+    if path is None:
+        return  # the system's store; reading it takes time
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # of which SSLError is one
+        why = "no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Misconfigured(f"server.ca: {path}: {why}; name a PEM file of authorities") from error
 
 
 def bootloader(settings: Settings) -> "Bootloader":

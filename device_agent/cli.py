@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[Settings, argparse.Namespace], int] = options.run
     try:
         return run(load(options.config), options)
+    except SystemExit as leaving:  # the machine's restart, with reboot = "exit"
+        if leaving.code == ExitCode.REBOOT:
+            _say("the machine has to restart now; the daemon then goes on with the deployment")
+        raise
     except Misconfigured as error:
         return _complain(str(error), ExitCode.USAGE)
     except Busy as error:

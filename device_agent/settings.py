@@ -84,8 +84,8 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Seconds; `interval` counts until a manifest hints otherwise; a device that is in no fleet polls
-    every minute in its first hour. `step_timeout` bounds a poll with all the work it leads to."""
+    """Seconds; `interval` counts until a manifest hints otherwise; a device that no fleet has yet
+    polls every minute for an hour. `step_timeout` bounds a poll with all the work it leads to."""
 
     interval: float = 300.0
     jitter: float = 0.2

@@ -13,12 +13,15 @@ from device_agent.boot.firmware import boot
 from device_agent.cli import main
 from device_agent.errors import InstallFailed, TransientError
 from device_agent.journal import Journal
+from device_agent.machine import ExitToReboot
+from device_agent.ports import Machine
 from device_agent.settings import Settings
 from device_agent.step import Agent
 from schemas.wire.report import FailureClass
 from tests.support.agent_fakes import (
     ROOTFS,
     FakeHealth,
+    FakeMachine,
     FakeTrust,
     Rebooted,
     a_manifest,
@@ -47,11 +50,16 @@ class Console:
             '[server]\ntree = "https://127.0.0.1:1"\n[trust]\nroot = "root.json"\n'
             '[boot]\nbootloader = "file"\ndirectory = "boot"\nslots = {a = "a", b = "b"}\n'
         )
+        self.machine: Machine = FakeMachine()
         patch.setattr(app, "agent", self._agent)
 
     def _agent(self, _settings: Settings, opened: Journal) -> Agent:
         ports = fake_ports(
-            self.loader, trust=self.trust, installer=self.installer, health=self.health
+            self.loader,
+            trust=self.trust,
+            installer=self.installer,
+            health=self.health,
+            machine=self.machine,
         )
         return Agent(opened, ports, None, heartbeat=3600.0, version="agent/1")
 
@@ -103,6 +111,16 @@ def test_install_that_fails_is_undone_and_says_why(console: Console) -> None:
     assert code == 1
     assert "no answer on port 80" in said
     assert console.loader.facts().primary == "a"
+
+
+def test_install_says_that_the_machine_has_to_restart(
+    console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.machine = ExitToReboot()
+    with pytest.raises(SystemExit) as leaving:
+        console("install")
+    assert leaving.value.code == 75
+    assert "the machine has to restart now" in capsys.readouterr().out
 
 
 def test_install_stops_before_the_commit_and_commit_goes_on(console: Console) -> None:
@@ -163,6 +181,27 @@ def test_a_configuration_that_is_wrong_is_exit_2_with_a_suggestion(console: Cons
     code, said = console("show")
     assert code == 2
     assert "server.treee: unknown key; did you mean tree?" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        pytest.param(None, "No such file", id="absent"),
+        pytest.param("", "no certificate in PEM", id="empty"),
+    ],
+)
+def test_a_wrong_authority_is_exit_2_and_names_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, why: str
+) -> None:
+    config, authority = tmp_path / "agent.toml", tmp_path / "ca.pem"
+    if content is not None:
+        authority.write_text(content)
+    config.write_text(
+        '[device]\nname = "kiosk-0001"\nstate = "state"\n'
+        '[server]\ntree = "https://127.0.0.1:1"\nca = "ca.pem"\n[trust]\nroot = "root.json"\n'
+    )
+    assert main(["check", "--config", str(config)]) == 2
+    assert f"server.ca: {authority}: {why}" in capsys.readouterr().err
 
 
 def test_a_damaged_journal_is_reported_and_does_not_stop_the_agent(console: Console) -> None:
