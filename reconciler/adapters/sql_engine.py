@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from reconciler.errors import Misconfigured, Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"  # the newest migration; a test compares it with the folder
+HEAD = "0002"  # the newest migration; a test compares it with the folder
 BUSY_TIMEOUT = 10_000  # milliseconds that a writer waits for another process
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",

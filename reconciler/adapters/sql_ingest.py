@@ -1,9 +1,9 @@
 """Reports in SQL: load what a batch touches, process it, save what changed."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, tuple_
 
 from reconciler.adapters import sql_devices
 from reconciler.adapters.sql_engine import put_new
@@ -12,6 +12,8 @@ from reconciler.adapters.sql_rows import attempts_of, chunks, event_row
 from reconciler.adapters.sql_tables import attempts, events
 from reconciler.domain.attempts import Attempt, AttemptKey
 from reconciler.domain.ingest import Known, Receipt, Submission, events_of, process
+
+EVENTS_KEPT = timedelta(days=90)
 
 
 def ingest(
@@ -25,7 +27,26 @@ def ingest(
         event_row(key, event, now) for (key, _), event in changes.events.items()
     ])  # fmt: skip
     save_counts(connection, changes)
+    _forget_events(connection, now - EVENTS_KEPT, limit=2 * len(changes.events))
     return receipts
+
+
+def _forget_events(connection: Connection, before: datetime, *, limit: int) -> None:
+    """Delete the oldest events received before `before`: with two for each that is added, the
+    table stops growing and no transaction is long.
+
+    What they counted stays: an attempt keeps its outcome, and an event that comes again after so
+    long a time finds it there.
+    """
+    old = (
+        select(events.c.key, events.c.id)
+        .where(events.c.received_at < before)
+        .order_by(events.c.received_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # another gateway may be at it
+    )
+    if limit:
+        connection.execute(delete(events).where(tuple_(events.c.key, events.c.id).in_(old)))
 
 
 def _load(connection: Connection, submissions: Sequence[Submission]) -> Known:

@@ -114,6 +114,7 @@ events = Table(
     Column("code", Text),
     Column("message", Text),
     Index("events_by_time", "key", "received_at"),
+    Index("events_by_age", "received_at"),
 )
 
 attempts = Table(

@@ -148,6 +148,19 @@ def test_an_event_is_taken_once_by_its_id(store: BothStores) -> None:
     assert counts(store) == {"all": StageCounts(started=1, ok=1)}
 
 
+def test_an_event_that_comes_again_after_it_was_forgotten_is_not_counted_again(
+    store: BothStores,
+) -> None:
+    (device,) = joined(store, "kiosk-0001")
+    publish(store, [device], manifest(everybody()))
+    once = event(ROLLOUT, outcome=Outcome.OK)
+    tell(store, device, once)
+    later = NOW + timedelta(days=365)
+    tell(store, device, event(None), at=later)
+    tell(store, device, once, at=later)
+    assert counts(store) == {"all": StageCounts(started=1, ok=1)}
+
+
 def test_an_attempt_that_went_silent_is_overdue_until_it_ends(store: BothStores) -> None:
     (device,) = joined(store, "kiosk-0001")
     publish(store, [device], manifest(everybody()))
