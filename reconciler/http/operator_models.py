@@ -7,13 +7,11 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from reconciler.domain.devices import Device
+from schemas.kinds.values import Labels
 from schemas.wire.report import EnrolState
 from schemas.wire.status import Condition, Decision, FleetStatus, Opened, Phase, Rollout
 from schemas.wire.types import ComponentSet
 
-Label = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,251}[A-Za-z0-9])?$")
-]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
@@ -229,7 +227,7 @@ class Acceptance(_Model):
     """`labels` are assigned to the device; Git's labels go over them."""
 
     reason: Reason
-    labels: dict[Label, Label] = Field(default_factory=dict, max_length=32)
+    labels: Labels = Field(default_factory=dict)
 
 
 class Rejection(_Model):

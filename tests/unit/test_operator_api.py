@@ -139,6 +139,8 @@ def test_a_name_that_is_held_cannot_be_given_away(tmp_path: Path) -> None:
         {"reason": 1},
         {"reason": "x", "more": 1},
         {"reason": "x", "labels": {"a": 1}},
+        {"reason": "x", "labels": {"a": "x" * 64}},
+        {"reason": "x", "labels": {"facts.hardware": "x86"}},
     ],
 )
 def test_a_decision_that_is_not_well_formed_is_refused(tmp_path: Path, body: object) -> None:
