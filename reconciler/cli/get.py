@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from reconciler.cli.operator_client import OperatorClient
 
 COMPLETED, STOPPED, UNFINISHED = 0, 3, 4
-_LABEL = re.compile("[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+KEY_DIGITS = 64  # of a whole key
 _ROLLOUT = re.compile("r-[0-9a-f]{8}")
+_KEY = re.compile("(?:sha256:)?([0-9a-f]{8,64})")
 _STOPPED = frozenset(
     {
         Phase.PAUSED,
@@ -155,7 +156,7 @@ def conditions(
 
 @device_app.command()
 def accept(
-    device: Annotated[str, typer.Argument(help="A device's name or key.")],
+    device: Annotated[str, typer.Argument(help="A device's name, key, or how its key begins.")],
     reason: Reason,
     label: Annotated[
         list[str] | None, typer.Option("--label", help="key=value to assign; may be repeated.")
@@ -171,7 +172,7 @@ def accept(
 
 @device_app.command()
 def reject(
-    device: Annotated[str, typer.Argument(help="A device's name or key.")],
+    device: Annotated[str, typer.Argument(help="A device's name, key, or how its key begins.")],
     reason: Reason,
     url: Url = None,
     token: Token = None,
@@ -271,27 +272,41 @@ def _rollout(client: "OperatorClient", name: str) -> Item | None:
 
 
 def _rule(client: "OperatorClient", device: str, verb: str, body: dict[str, object]) -> None:
-    key = quote(device, safe=":") if device.startswith("sha256:") else _key_of(client, device)
+    key = _key_of(client, device)
     ruled = client.post(f"/devices/{key}/{verb}", body)
     typer.echo(f"{ruled['name']} ({key}): {ruled['state']}")
 
 
-def _key_of(client: "OperatorClient", name: str) -> str:
-    found = [each["key"] for each in client.all("/devices", name=name)]
+def _key_of(client: "OperatorClient", device: str) -> str:
+    """Return the one key that `device` names: a name, a key, or how a key begins."""
+    found = [each["key"] for each in client.all("/devices", name=device)]
+    digits = _KEY.fullmatch(device)
+    if digits and not found:
+        found = _keys_from(client, digits[1])
     if len(found) == 1:
         return str(found[0])
     if not found:
-        raise ReconcilerError(f"no device is called {name!r}: see `fleetcd get devices`")
-    raise ReconcilerError(f"{name!r} is asked for by several keys, name one: {', '.join(found)}")
+        raise ReconcilerError(f"no device is called {device!r}: see `fleetcd get devices`")
+    raise ReconcilerError(f"{device!r} fits several keys, name one: {', '.join(found)}")
+
+
+def _keys_from(client: "OperatorClient", digits: str) -> list[str]:
+    """Return up to two keys that begin with `digits`: keys come in order, so a page is enough."""
+    begin = f"sha256:{digits}"
+    if len(digits) == KEY_DIGITS:
+        return [begin]
+    page = client.get("/devices", after=begin, limit=2)
+    return [each["key"] for each in page["items"] if each["key"].startswith(begin)]
 
 
 def _label(text: str) -> tuple[str, str]:
+    from schemas.kinds.values import DESCRIBED, LABEL
+
     key, separator, value = text.partition("=")
     if not separator:
         raise typer.BadParameter(f"{text!r} is not key=value", param_hint="--label")
-    if not (_LABEL.fullmatch(key) and _LABEL.fullmatch(value)):
+    if not (re.fullmatch(LABEL, key) and re.fullmatch(LABEL, value)):
         raise typer.BadParameter(
-            f"{text!r}: key and value have letters, digits, '.', '_', '/' and '-', at most 63",
-            param_hint="--label",
+            f"{text!r}: key and value are {DESCRIBED[LABEL]}", param_hint="--label"
         )
     return key, value

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
+SHORT_KEY = 12  # hex digits of a key in a table; commands take them, JSON and YAML have the whole
+
 Item = dict[str, Any]
 Columns = dict[str, Callable[[Item], object]]
 
@@ -59,7 +61,7 @@ DEVICES: Columns = {
     "RUNNING": lambda device: _releases(device["components"]) or device["running"] or "-",
     "DOING": lambda device: device["waiting"] or device["doing"] or "-",
     "LAST SEEN": lambda device: _second(device["last_seen"]) or "never",
-    "KEY": lambda device: device["key"],
+    "KEY": lambda device: device["key"].removeprefix("sha256:")[:SHORT_KEY],
 }
 RELEASES: Columns = {
     "RELEASE": lambda release: release["release"],

@@ -39,6 +39,10 @@ class Desk:
         environment = {**self.environment, **changes}
         return runner.invoke(app, list(arguments), env=environment)
 
+    def rows(self) -> list[str]:
+        """Return the table of the devices, in the order of their names."""
+        return sorted(self.run(get_app, "devices").stdout.splitlines()[1:])
+
     def phase(self, phase: Phase) -> None:
         assert STATUS.rollout is not None
         status = replace(STATUS, rollout=replace(STATUS.rollout, phase=phase))
@@ -90,6 +94,26 @@ def test_a_device_is_accepted_by_name_and_rejected_by_key(desk: Desk) -> None:
     rejected = desk.run(device_app, "reject", device.key, "--reason", "stolen")
     assert rejected.stdout.endswith(": rejected\n")
     assert [ruling.reason for _, ruling in desk.store.audit] == ["mine", "stolen"]
+
+
+def test_the_beginning_of_a_key_as_the_table_shows_it_names_a_device(desk: Desk) -> None:
+    devices = [SigningDevice(f"kiosk-000{number}") for number in range(3)]
+    for device in devices:
+        enrol(desk.store, device)
+    for device, row in zip(devices, desk.rows(), strict=True):
+        short = row.split()[-1]
+        assert device.key.startswith(f"sha256:{short}")
+        assert len(short) == 12
+        accepted = desk.run(device_app, "accept", short, "--reason", "mine")
+        assert accepted.stdout == f"{device.name} ({device.key}): accepted\n"
+
+
+@pytest.mark.parametrize("unknown", ["sha256:" + "0" * 12, "0" * 8, "0" * 7, "sha256:x"])
+def test_the_beginning_of_no_key_names_nobody(desk: Desk, unknown: str) -> None:
+    enrol(desk.store, SigningDevice())
+    result = desk.run(device_app, "accept", unknown, "--reason", "which?")
+    assert isinstance(result.exception, ReconcilerError)
+    assert "no device is called" in str(result.exception)
 
 
 def test_a_name_that_several_keys_ask_for_is_not_guessed(desk: Desk) -> None:
