@@ -1,7 +1,8 @@
 """`fleetcd validate PATH`: every mistake of a fleet repository at once, before it is merged."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:  # imported when the command runs: they cost more than the who
     from reconciler.domain.problems import Problem
 
 NO_COMMIT = "0" * 40  # a directory has no commit yet
+MAX_OF_A_KIND = 20  # problems with the same code that people are shown
 
 
 class Output(StrEnum):
@@ -54,8 +56,9 @@ def judge(path: Path) -> Verdict:
 
     directory = Directory(path)
     loaded = Loader().load(directory.files, directory.read)
-    if not (loaded.documents or loaded.problems or directory.problems):
-        return Verdict((_nothing_in(path),), {})
+    if not (loaded.documents or loaded.problems):
+        others = (_shown_below(path, problem) for problem in directory.problems)
+        return Verdict((_nothing_in(path), *others), {})
     result = build(
         Loaded(loaded.documents, (*directory.problems, *loaded.problems)),
         commit=NO_COMMIT,
@@ -91,11 +94,23 @@ def lines_of(verdict: Verdict, output: Output) -> Sequence[str]:
     """Return what is printed: a line for each problem and one that sums up, or one JSON object."""
     match output:
         case Output.TEXT:
-            return [*map(_text_line, verdict.problems), summary(verdict)]
+            return [*_short(verdict.problems, _text_line), summary(verdict)]
         case Output.GITHUB:
-            return [*map(annotation, verdict.problems), summary(verdict)]
+            return [*_short(verdict.problems, annotation), summary(verdict)]
         case Output.JSON:
             return [json_text(verdict)]
+
+
+def _short(problems: Sequence["Problem"], line: Callable[["Problem"], str]) -> Iterator[str]:
+    """Yield a line for each problem, and one that counts those of a kind which are too many."""
+    seen = Counter[str]()
+    for problem in problems:
+        seen[problem.code] += 1
+        if seen[problem.code] <= MAX_OF_A_KIND:
+            yield line(problem)
+    for code, number in seen.items():
+        if number > MAX_OF_A_KIND:
+            yield f"{number - MAX_OF_A_KIND} more [{code}] (-o json has them all)"
 
 
 def summary(verdict: Verdict) -> str:

@@ -89,6 +89,21 @@ def test_a_directory_without_documents_is_a_mistake_not_a_success(tmp_path: Path
     assert "no YAML document that fleetcd reads" in output
 
 
+def test_problems_of_a_kind_beyond_the_first_are_counted(tmp_path: Path) -> None:
+    for number in range(25):
+        (tmp_path / f"link-{number:02}").symlink_to("target")
+    code, output = run(tmp_path)
+    first, *links, more, total = output.splitlines()
+    assert code == 1
+    assert "no YAML document that fleetcd reads" in first
+    assert [line.split(": ")[0] for line in links] == [
+        f"{tmp_path}/link-{number:02}" for number in range(20)
+    ]
+    assert more == "5 more [E_MODE] (-o json has them all)"
+    assert total == "26 problems in 26 files"
+    assert len(json.loads(run(tmp_path, "-o", "json")[1])["problems"]) == 26
+
+
 def test_hidden_directories_and_other_files_are_not_read(tmp_path: Path) -> None:
     repository(tmp_path, a=write.release())
     (tmp_path / ".github").mkdir()
