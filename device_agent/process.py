@@ -1,11 +1,12 @@
 """Children: started from an argument list, bounded in time and output, ended with their group."""
 
+import ctypes
 import os
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ TERMINATION = 10.0  # seconds between SIGTERM and SIGKILL
 
 _READ = 64 * 1024
 _LOOK = 0.05  # seconds between looks at a child that says nothing: its end makes no pipe readable
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None)  # here, since little may be done between fork and exec
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,9 @@ class Child:
 
     Nothing here runs in another thread: whoever works beside the child calls pump() now and then,
     so that it never blocks on its output. Leaving the `with` block ends the group if the child
-    still runs. Children that it left behind after a normal end are its own affair (a module may
-    start a reboot that way), but they cannot hold up wait().
+    still runs; should we be killed, the kernel kills the child: its work must not go on beside
+    that of whoever comes after us. Children that it left behind after a normal end are its own
+    affair (a module may start a reboot that way), but they cannot hold up wait().
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class Child:
             env=dict(environment),
             cwd=directory,
             start_new_session=True,
+            preexec_fn=_die_with(os.getpid()),
         )
         assert self._process.stdout and self._process.stderr  # noqa: S101 - both are pipes
         self._pipes = (self._process.stdout, self._process.stderr)
@@ -218,3 +223,14 @@ class Child:
         kept = self._kept[descriptor]
         self._truncated |= len(kept) + len(data) > self._limit
         kept += data[: self._limit - len(kept)]
+
+
+def _die_with(parent: int) -> Callable[[], None]:
+    """Return what a child does before exec, so that it does not outlive its parent."""
+
+    def arrange() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before it was asked for
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return arrange

@@ -1,6 +1,8 @@
 """Children are bounded in time and output, and end with everything in their group."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from device_agent.process import Child, Completed, last_line, printable, run
 
+ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
 
@@ -106,6 +109,22 @@ def test_leaving_the_block_early_ends_the_group() -> None:
         pid = child._process.pid
         raise RuntimeError
     assert not alive(pid)
+
+
+def test_a_child_does_not_work_on_when_its_parent_is_killed(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    script = f"echo $$ >{told}.new; mv {told}.new {told}; exec sleep 60"
+    program = (
+        "from device_agent.process import run;"
+        f"run(['sh', '-c', {script!r}], timeout=60, environment={ENVIRONMENT!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as parent:
+        deadline = time.monotonic() + 20
+        while not told.exists():
+            assert time.monotonic() < deadline, "the child did not start"
+            time.sleep(0.01)
+        parent.kill()
+    wait_for_death(int(told.read_text()))
 
 
 @pytest.mark.parametrize(
