@@ -8,7 +8,6 @@ from enum import StrEnum
 from fractions import Fraction
 from math import ceil
 
-from reconciler.domain import reasons
 from reconciler.domain.desired import Policy, Stage
 from reconciler.domain.observed import Observed
 from schemas.order import LAST, order
@@ -35,11 +34,13 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One device of the fleet. `reachable`: it was seen within three heartbeat intervals."""
+    """One device of the fleet. `heard`: it has ever reported; `reachable`: it was seen within three
+    heartbeat intervals."""
 
     key: str
     entry: ShardEntry
     standing: Standing
+    heard: bool
     reachable: bool
     running: str | None
 
@@ -102,6 +103,7 @@ def members(
                 key,
                 entry,
                 _standing(entry, labels, wants, now),
+                seen is not None,
                 seen is not None and seen.last_seen >= seen_after,
                 seen.running if seen else None,
             )
@@ -206,14 +208,16 @@ def opening(
 
     `leading` are rules that admit devices on top of what the stage counts (the first stage only).
     """
+    if not fleet:
+        return "the fleet has no devices"
     eligible = tuple(member for member in fleet if member.eligible and member.reachable)
     if not eligible:
-        return f"no device is eligible: {_why_not(fleet)}"
+        return f"no device is eligible ({_standings(fleet)})"
     rules: tuple[AdmitRule, ...]
     if stage.selector is not None:
         selector = parse_selector(stage.selector)
         if not any(selector.matches(member.entry.labels) for member in eligible):
-            return f"no eligible device matches {stage.selector}: {_why_not(fleet)}"
+            return f"no eligible device matches {stage.selector} ({_standings(fleet)})"
         rules = (AdmitRule(selector=stage.selector, stage=stage.name),)
     elif stage.percent == EVERYBODY:
         rules = (AdmitRule(through=LAST, stage=stage.name),)
@@ -306,15 +310,13 @@ def _added(rollout: Rollout, eligible: tuple[Member, ...], rules: tuple[AdmitRul
     )
 
 
-def _why_not(fleet: tuple[Member, ...]) -> str:
-    """Return `3 devices: 1 held, 2 not seen lately`."""
-    counted = Counter(
-        str(member.standing)
-        if not member.eligible
-        else "eligible"
-        if member.reachable
-        else "not seen lately"
-        for member in fleet
-    )
-    parts = ", ".join(f"{number} {name}" for name, number in sorted(counted.items()))
-    return reasons.devices(len(fleet)) + (f": {parts}" if parts else "")
+def _standings(fleet: tuple[Member, ...]) -> str:
+    """Return `1 held, 2 not heard of yet, 3 not seen lately`."""
+    counted = Counter(map(_standing_in_words, fleet))
+    return ", ".join(f"{number} {name}" for name, number in sorted(counted.items()))
+
+
+def _standing_in_words(member: Member) -> str:
+    if not member.eligible or member.reachable:
+        return str(member.standing)
+    return "not seen lately" if member.heard else "not heard of yet"

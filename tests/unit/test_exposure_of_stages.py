@@ -121,27 +121,38 @@ def test_stages_are_cumulative() -> None:
     assert simulation.on(content) == sorted(in_order(simulation)[:3])
 
 
+def lose(simulation: FleetSimulation) -> None:
+    """Let the only device report, and then be silent for long."""
+    simulation.heartbeats()
+    simulation.devices["kiosk-0001"].online = False
+    simulation.now += timedelta(days=2)
+
+
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "standing"),
     [
-        pytest.param(lambda s: s.declare("kiosk-0001", hold=Hold("repair")), id="held"),
-        pytest.param(lambda s: s.declare("kiosk-0001", pin=PIN), id="pinned"),
-        pytest.param(lambda s: s.commit("1", compatible="board=rpi4"), id="incompatible"),
+        pytest.param(lambda s: s.declare("kiosk-0001", hold=Hold("repair")), "held", id="held"),
+        pytest.param(lambda s: s.declare("kiosk-0001", pin=PIN), "pinned", id="pinned"),
+        pytest.param(
+            lambda s: s.commit("1", compatible="board=rpi4"), "incompatible", id="incompatible"
+        ),
         pytest.param(
             lambda s: setattr(s.devices["kiosk-0001"], "online", False),
-            id="not seen",
+            "not heard of yet",
+            id="not heard of yet",
         ),
+        pytest.param(lose, "not seen lately", id="not seen lately"),
     ],
 )
 def test_a_stage_does_not_open_for_a_device_that_is(
-    spoil: Callable[[FleetSimulation], object],
+    spoil: Callable[[FleetSimulation], object], standing: str
 ) -> None:
     simulation = asked(Stage("s", count=1), devices=1)
     spoil(simulation)
     opened(simulation)
 
     assert (simulation.rollout.phase, admit(simulation)) == (Phase.PENDING, ())
-    assert "stage s waits: no device is eligible: 1 device: 1 " in simulation.rollout.reason
+    assert simulation.rollout.reason == f"stage s waits: no device is eligible (1 {standing})"
 
 
 def test_a_hold_that_has_ended_no_longer_counts() -> None:
@@ -166,13 +177,13 @@ def test_a_selector_that_matches_no_eligible_device_waits() -> None:
     simulation = opened(asked(Stage("canary", selector="ring=canary"), devices=3))
 
     assert admit(simulation) == ()
-    assert "no eligible device matches ring=canary" in simulation.rollout.reason
+    assert "no eligible device matches ring=canary (3 eligible)" in simulation.rollout.reason
 
 
 def test_an_empty_fleet_waits_for_its_first_device() -> None:
     simulation = opened(asked(Stage("s", count=1), devices=0))
 
-    assert simulation.rollout.reason == "stage s waits: no device is eligible: 0 devices"
+    assert simulation.rollout.reason == "stage s waits: the fleet has no devices"
 
 
 def test_the_devices_of_one_rollout_are_not_those_of_the_next() -> None:
