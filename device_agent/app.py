@@ -10,11 +10,13 @@ import secrets
 import ssl
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from device_agent import durable
 from device_agent.core.schedule import Polling
-from device_agent.errors import TransientError
+from device_agent.errors import AgentError, TransientError, UpdateRejected
 from device_agent.exit_codes import ExitCode
 from device_agent.fetch.http import HttpClient, Network
 from device_agent.fetch.paced import Limits
@@ -23,7 +25,7 @@ from device_agent.lock import Busy, locked
 from device_agent.outlook import Outlook, outlook, report_due
 from device_agent.settings import Misconfigured, Settings
 from device_agent.trust.http_tree import HttpTree
-from schemas.refusal import Code
+from schemas.refusal import Code, Refusal
 from schemas.wire.report import Event, EventKind, FailureClass
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def tree(settings: Settings, limits: Limits | None = None) -> HttpTree:
 
 def journal(settings: Settings) -> Journal:
     """Open the journal. A damaged one is set aside and reported. Raises JournalUnavailable."""
-    settings.device.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    durable.make_directory(settings.device.state)
     opened, damage = open_journal(settings.journal, id=secrets.token_hex(16))
     if damage:
         log.error("a new journal was begun: %s", damage)
@@ -132,8 +134,8 @@ def step(settings: Settings) -> ExitCode:
     except Busy as error:
         log.warning("%s", error)
         return ExitCode.LOCKED
-    except (JournalUnavailable, Misconfigured) as error:
-        log.error("%s", error)
+    except (AgentError, Refusal, Misconfigured, OSError) as error:
+        log.error("nothing can be done now: %s", error)
         return ExitCode.UNAVAILABLE
     if done.trouble:
         return ExitCode.UNAVAILABLE
@@ -146,7 +148,7 @@ def daemon(settings: Settings) -> int:
     """Poll until asked to end. Raises Busy when another daemon runs; returns the exit status."""
     from device_agent.daemon import ForkedWork, Loop, Probe, Signals, notify
 
-    settings.device.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    durable.make_directory(settings.device.state)
     with locked(settings.device.state / "daemon.lock"):
         signals = Signals()
         poll = settings.poll
@@ -168,14 +170,11 @@ def daemon(settings: Settings) -> int:
 def _outlook(settings: Settings) -> Outlook:
     """Look into the journal; one that cannot be read needs the child's care."""
     try:
-        opened = Journal(settings.journal, id=secrets.token_hex(16))
+        with closing(Journal(settings.journal, id=secrets.token_hex(16))) as opened:
+            due = report_due(opened, datetime.now(UTC), settings.reports.heartbeat)
+            return outlook(opened, reports=due and settings.server.gateway is not None)
     except (JournalDamaged, JournalUnavailable):
         return Outlook(busy=True)
-    try:
-        due = report_due(opened, datetime.now(UTC), settings.reports.heartbeat)
-        return outlook(opened, reports=due and settings.server.gateway is not None)
-    finally:
-        opened.close()
 
 
 def _ports(settings: Settings, opened: Journal, identity: "Identity") -> "Ports":
@@ -247,7 +246,7 @@ def _reachable(settings: Settings) -> bool:
     try:
         with source.open("metadata/timestamp.json", None):
             return True
-    except TransientError:
+    except (TransientError, UpdateRejected):  # also a captive portal's redirect
         return False
     finally:
         source.close()

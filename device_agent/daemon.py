@@ -167,7 +167,11 @@ class ForkedWork:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as error:
+            log.error("no child can be started: %s", error)  # no memory, or too many processes
+            return ExitCode.UNAVAILABLE
         if child == 0:
             self._be_child(parent)
         with suppress(ProcessLookupError, PermissionError):
@@ -210,6 +214,9 @@ class ForkedWork:
 
 
 def _leave(number: int, _frame: object) -> NoReturn:
+    signal.signal(
+        number, signal.SIG_IGN
+    )  # once is enough: a second one would cut our leaving short
     raise SystemExit(128 + number)
 
 

@@ -191,6 +191,33 @@ def test_a_child_that_ignores_being_told_is_killed() -> None:
     assert forked(body) == "-9"
 
 
+def test_a_child_that_is_told_twice_still_ends_in_order(tmp_path: Path) -> None:
+    """As by systemd, which tells every process, and then by the daemon, which tells the group."""
+    note = tmp_path / "tidied"
+    body = f"""
+        def step():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                Path({str(note)!r}).touch()
+        print(work(step))
+    """
+    assert forked(body) == "143"
+    assert note.exists()
+
+
+def test_a_daemon_that_cannot_fork_looks_again_later() -> None:
+    body = """
+        def no_more():
+            raise BlockingIOError("no more processes")
+        os.fork = no_more
+        print(work(lambda: 0))
+    """
+    assert forked(body) == "69"
+
+
 def test_a_child_dies_with_its_daemon(tmp_path: Path) -> None:
     """Or it would hold the lock, and the next daemon could not work."""
     note = tmp_path / "child"
