@@ -115,10 +115,13 @@ def _towards(
         if device.running.set == wanted.set:
             return Target(Action.STAY, f"already runs {content}", set=wanted.set, stage=stage)
     elif device.failed.get(wanted.set, 0) >= attempt:
+        again = "revert, then ask again"
+        if isinstance(wanted, Stable):
+            again = "only after another set has become stable"
         return Target(
             Action.STAY,
             f"set {wanted.set} failed here at attempt {device.failed[wanted.set]};"
-            " it is tried again when the attempt is raised",
+            f" it is tried again when Git asks for it anew: {again}",
             set=wanted.set,
             stage=stage,
         )

@@ -196,6 +196,16 @@ def test_a_set_that_was_stable_long_ago_is_rolled_out_as_a_new_attempt() -> None
     assert (simulation.rollout.attempt, len(simulation.on(first))) == (2, 1)
 
 
+def test_a_stable_set_is_no_new_attempt_when_git_asked_for_another_in_between() -> None:
+    simulation, first = on_v1()
+    simulation.commit("2")
+    simulation.round()
+    simulation.commit("1")
+    simulation.settle()
+
+    assert (len(simulation.on(first)), simulation.manifest.attempt) == (6, 1)
+
+
 def test_superseding_starts_at_stage_one_and_takes_nothing_back() -> None:
     simulation, first = on_v1()
     second = simulation.commit("2")

@@ -105,7 +105,17 @@ def test_nothing_starts_while_the_fleet_is_stopped() -> None:
 
 def test_a_set_that_failed_here_is_not_tried_again() -> None:
     device = replace(ON_OLD, failed={NEW.id: 1})
-    assert resolve(manifest(ALL), ENTRY, device, NOW).action is Action.STAY
+    target = resolve(manifest(ALL), ENTRY, device, NOW)
+    assert target.action is Action.STAY
+    assert "failed here at attempt 1" in target.reason
+    assert target.reason.endswith("when Git asks for it anew: revert, then ask again")
+
+
+def test_a_stable_set_that_failed_here_cannot_be_reverted_to_be_asked_for_again() -> None:
+    device = replace(ON_OTHER, failed={OLD.id: 1})
+    target = resolve(manifest(), ENTRY, device, NOW)
+    assert target.action is Action.STAY
+    assert target.reason.endswith("only after another set has become stable")
 
 
 def test_it_is_tried_again_when_the_attempt_rises() -> None:
