@@ -5,6 +5,7 @@ neither lost nor invented. SQLite syncs the disk before a transaction counts (sy
 """
 
 import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -22,11 +23,14 @@ from schemas.wire.report import Event, EventKind
 from schemas.wire.types import ComponentSet
 
 SCHEMA_VERSION = 1
-MAX_STATE_EVENTS = 200  # in the outbox; the oldest are dropped first
+# In the outbox, of each kind: the oldest are dropped first. A gateway may be away for months.
+MAX_STATE_EVENTS, MAX_OTHER_EVENTS = 200, 1000
 MAX_FAILED = 100  # remembered sets that failed here
 MAX_REFUSALS = 50  # remembered refusals, each reported once
 RECORD_LIMIT = 4 * 1024 * 1024  # bytes
 BUSY_TIMEOUT = 10.0  # seconds
+
+log = logging.getLogger(__name__)
 
 # Additive only: the agent of the other slot must be able to read a newer journal after a rollback.
 MIGRATIONS = (
@@ -118,7 +122,7 @@ class Journal:
 
     def last_outcome(self) -> Event | None:
         text = self._meta("outcome")
-        return decode(Event, text.encode()) if text else None
+        return _readable(text.encode()) if text else None
 
     def enter(self, record: Record, events: Iterable[Event] = ()) -> None:
         """Store the record, what follows from it, and its events, all or nothing."""
@@ -162,6 +166,7 @@ class Journal:
         """Return the next report's number and events: the oldest, at most `room` bytes of them.
 
         The same again until `acknowledge`, whatever was queued since: the gateway may have it.
+        An event that cannot be read is left out, and goes with the others.
         """
         with self._transaction():
             seq = int(self._meta("seq") or "1")
@@ -172,7 +177,8 @@ class Journal:
             rows = self._db.execute(
                 "SELECT document FROM outbox WHERE place <= ? ORDER BY place", (int(through),)
             ).fetchall()
-        return Batch(seq, int(through), tuple(decode(Event, row[0]) for row in rows))
+        events = (_readable(row[0]) for row in rows)
+        return Batch(seq, int(through), tuple(event for event in events if event))
 
     def acknowledge(self, batch: Batch, *, last: int) -> None:
         """Delete the batch's events. `last` is the highest number that the gateway knows."""
@@ -210,7 +216,6 @@ class Journal:
         try:
             self.record()
             self.installed()
-            self.last_outcome()
         except Refusal as error:
             self.close()
             raise JournalDamaged(f"{path}: {error}") from error
@@ -253,10 +258,11 @@ class Journal:
         )
         if event.kind is EventKind.FINISHED:
             self._put("outcome", document.decode())
+        most = MAX_STATE_EVENTS if event.kind is EventKind.STATE else MAX_OTHER_EVENTS
         self._db.execute(
             "DELETE FROM outbox WHERE kind = ? AND place NOT IN"
             " (SELECT place FROM outbox WHERE kind = ? ORDER BY place DESC LIMIT ?)",
-            (EventKind.STATE, EventKind.STATE, MAX_STATE_EVENTS),
+            (event.kind, event.kind, most),
         )
 
     def _fit(self, room: int) -> int:
@@ -310,6 +316,15 @@ def open_journal(path: Path, *, id: str) -> tuple[Journal, str | None]:
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
         return Journal(path, id=id), str(error)
+
+
+def _readable(document: bytes) -> Event | None:
+    """Return the event, None for one with words that only a newer agent knew, before a rollback."""
+    try:
+        return decode(Event, document)
+    except Refusal as error:
+        log.warning("an event is dropped, it cannot be read: %s", error)
+        return None
 
 
 @contextlib.contextmanager

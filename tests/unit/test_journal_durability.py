@@ -12,12 +12,14 @@ from device_agent.core.record import Problem, state_event
 from device_agent.core.states import State
 from device_agent.journal import (
     MAX_FAILED,
+    MAX_OTHER_EVENTS,
     MAX_STATE_EVENTS,
     Journal,
     JournalDamaged,
     JournalUnavailable,
     open_journal,
 )
+from schemas.wire.decode import encode
 from schemas.wire.report import Event, EventKind, FailureClass, Outcome
 from tests.support.agent_fakes import MODULE, ROOTFS, a_record, ids
 from tests.support.documents import NOW
@@ -125,13 +127,36 @@ def test_failed_sets_are_bounded_and_the_oldest_go(tmp_path: Path) -> None:
     assert f"{MAX_FAILED + 4:016x}" in journal.failed()
 
 
-def test_the_outbox_drops_the_oldest_states_and_never_a_last_word(tmp_path: Path) -> None:
+def test_the_outbox_drops_the_oldest_states_and_no_last_word_for_them(tmp_path: Path) -> None:
     journal, record = a_journal(tmp_path), a_record(MODULE)
     word = an_event(EventKind.FINISHED)
     journal.enter(record, [word])
     states = [an_event() for _ in range(MAX_STATE_EVENTS + 10)]
     journal.enter(record, states)
     assert reported(journal) == (word, *states[10:])
+
+
+def test_refusals_that_nobody_hears_for_months_do_not_fill_the_disk(tmp_path: Path) -> None:
+    journal = a_journal(tmp_path)
+    refusals = [an_event(EventKind.REFUSED) for _ in range(MAX_OTHER_EVENTS + 3)]
+    journal.enter(a_record(MODULE), refusals)
+    assert reported(journal) == tuple(refusals[3:])
+
+
+def test_an_event_that_only_a_newer_agent_could_read_blocks_no_report(tmp_path: Path) -> None:
+    journal, known = a_journal(tmp_path), an_event()
+    journal.enter(a_record(MODULE), [an_event(EventKind.FINISHED), known])
+    newer = encode(an_event(EventKind.FINISHED)).replace(b"finished", b"tomorrow")
+    with sqlite3.connect(tmp_path / "journal.db") as database:
+        database.execute("UPDATE outbox SET document = ? WHERE kind = 'finished'", (newer,))
+        database.execute("UPDATE meta SET value = ? WHERE name = 'outcome'", (newer.decode(),))
+    database.close()
+    journal = a_journal(tmp_path)
+    batch = journal.batch(room=1 << 16)
+    assert batch.events == (known,)
+    assert journal.last_outcome() is None
+    journal.acknowledge(batch, last=batch.seq)
+    assert journal.pending() == 0
 
 
 def test_a_batch_is_the_same_until_it_is_acknowledged(tmp_path: Path) -> None:
