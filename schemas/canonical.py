@@ -14,12 +14,18 @@ MAX_INTEGER = 2**53 - 1
 def canonical(value: object) -> bytes:
     """Return the one spelling of `value`: sorted keys, no spaces, UTF-8, no floats.
 
-    Raises Refusal (E_FORMAT) for a float, an integer beyond 2**53 - 1 or a non-string key.
+    Raises Refusal (E_FORMAT) for a float, an integer beyond 2**53 - 1 or a non-string key, and
+    (E_ENCODING) for text with a lone surrogate, which UTF-8 cannot hold.
     """
     _check(value)
-    return json.dumps(
+    text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    )
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise Refusal(Code.ENCODING, f"{half} is half a character (a lone surrogate)") from error
 
 
 def _check(value: object) -> None:

@@ -27,9 +27,11 @@ SUPPORTED_SCHEMA = 1
 
 T = TypeVar("T")
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive, and an open string reaches to the end: linear whatever the bytes are.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
-_UTC_TIME = "%Y-%m-%dT%H:%M:%SZ"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_UTC_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z")
 
 
 class Matching:
@@ -49,7 +51,8 @@ class AtLeast:
 def decode(kind: type[T], data: bytes, *, limit: int = DEFAULT_LIMIT) -> T:
     """Return the document of class `kind` in `data`, or raise Refusal.
 
-    E_LENGTH over `limit` bytes; E_DEPTH; E_DUP; E_FORMAT for what is not JSON or of a wrong type;
+    E_LENGTH over `limit` bytes; E_DEPTH; E_DUP; E_ENCODING for what is not UTF-8 or names half a
+    character (a lone surrogate); E_FORMAT for what is not JSON or of a wrong type;
     E_SCHEMA for a document that is newer than this reader, or names a critical field unknown to it.
     """
     value = parse(data, limit=limit)
@@ -71,7 +74,7 @@ def parse(data: bytes, *, limit: int = DEFAULT_LIMIT) -> Any:
         raise Refusal(Code.LENGTH, f"{len(data)} bytes, at most {limit} are accepted")
     _check_depth(data)
     try:
-        return json.loads(
+        value = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,
             parse_float=_no_float,
@@ -82,6 +85,9 @@ def parse(data: bytes, *, limit: int = DEFAULT_LIMIT) -> Any:
         raise Refusal(Code.ENCODING, "not UTF-8") from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise Refusal(Code.FORMAT, f"not JSON: {error}") from error
+    if _SURROGATE.search(data):
+        canonical(value)  # refuses what has no UTF-8, so that whatever was read can be written
+    return value
 
 
 def _check_depth(data: bytes) -> None:
@@ -138,13 +144,15 @@ def _json_name(name: str) -> str:
 
 
 def utc(text: str) -> datetime:
-    """Return the time in `text`, which is written 2026-11-24T07:00:00Z."""
-    return datetime.strptime(text, _UTC_TIME).replace(tzinfo=UTC)
+    """Return the time in `text`, written exactly as 2026-11-24T07:00:00Z, or raise ValueError."""
+    if not _UTC_TIME.fullmatch(text):
+        raise ValueError(f"not a time such as 2026-11-24T07:00:00Z: {text[:40]!r}")
+    return datetime.fromisoformat(text)
 
 
 def utc_text(time: datetime) -> str:
     """Return `time` as 2026-11-24T07:00:00Z (whole seconds)."""
-    return time.astimezone(UTC).strftime(_UTC_TIME)
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def to_json(value: Any) -> Any:

@@ -4,12 +4,13 @@ import pytest
 
 from schemas.canonical import canonical
 from schemas.refusal import Code, Refusal
-from schemas.wire.decode import decode, encode, parse
+from schemas.wire.decode import decode, encode, parse, utc, utc_text
 from schemas.wire.manifest import MANIFEST_LIMIT, Manifest
 from schemas.wire.report import Report
 from tests.support.documents import EXAMPLES, MANIFEST
 
 GOOD = encode(MANIFEST)
+ISSUED = utc_text(MANIFEST.issued).encode()
 
 
 def refusal(data: bytes, *, limit: int = MANIFEST_LIMIT) -> Refusal:
@@ -52,6 +53,15 @@ def with_field(text: bytes) -> bytes:
         pytest.param(b"[]", Code.FORMAT, id="a list"),
         pytest.param(b"<html>sign in</html>", Code.FORMAT, id="a captive portal"),
         pytest.param(changed(b"kiosks-prod-eu", b"kiosks\xff"), Code.ENCODING, id="not UTF-8"),
+        pytest.param(
+            changed(b"kiosks-prod-eu", b"\\ud800"), Code.ENCODING, id="half of a surrogate pair"
+        ),
+        pytest.param(changed(ISSUED, b"2026-1-4T7:0:0Z"), Code.FORMAT, id="a time without zeros"),
+        pytest.param(
+            changed(ISSUED, "\N{FULLWIDTH DIGIT TWO}026-11-24T07:00:00Z".encode()),
+            Code.FORMAT,
+            id="other digits",
+        ),
         pytest.param(changed(b'"schema":1', b'"schema":2'), Code.SCHEMA, id="a newer schema"),
         pytest.param(
             changed(b'"critical":[]', b'"critical":["quorum"]'),
@@ -123,7 +133,22 @@ def test_integers_are_not_booleans() -> None:
         decode(Report, data)
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), 2**53, {1: 2}, b"bytes", object()])
+@pytest.mark.parametrize("value", [1.5, float("nan"), 2**53, {1: 2}, b"bytes", object(), "\ud800"])
 def test_what_has_no_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(Refusal):
         canonical(value)
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert parse(b'"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
+
+
+def test_bytes_that_open_strings_again_and_again_are_refused_in_no_time() -> None:
+    """A megabyte took minutes when every quotation mark was tried as a beginning."""
+    with pytest.raises(Refusal):
+        parse(b'"' + b'\\"' * 500_000)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_every_time_that_is_read_is_written_the_same(text: str) -> None:
+    assert utc_text(utc(text)) == text
