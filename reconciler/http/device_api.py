@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from reconciler.errors import Unavailable
 from reconciler.http.batches import Batcher
+from reconciler.http.bodies import BODY_TIMEOUT
 from reconciler.http.metrics import Metrics
 from reconciler.http.problems import RETRY_AFTER, problem
 from reconciler.http.rates import RateLimit
@@ -17,7 +18,6 @@ from reconciler.http.reports import Answer, ReportDesk
 from schemas.wire.decode import encode
 from schemas.wire.report import REPORT_LIMIT
 
-BODY_TIMEOUT = 10  # seconds for a whole body
 MEDIA_TYPE = "application/jose"
 
 

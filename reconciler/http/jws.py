@@ -6,6 +6,7 @@ neither a key nor the address of one.
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +26,7 @@ from schemas.wire.decode import parse
 
 MAX_HEADER = 1024  # bytes
 _HEADER = frozenset({"alg", "kid", "typ"})
+_KEY_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _ALGORITHMS = {name: jwt.get_algorithm_by_name(name) for name in ("ES256", "EdDSA")}
 
 
@@ -70,6 +72,8 @@ def open_envelope(body: bytes, typ: str) -> Envelope:
         raise JwsRefused(401, "header", "JWS header: exactly alg, kid and typ are accepted")
     if header["typ"] != typ:
         raise JwsRefused(401, "type", f"JWS header: typ {typ} is expected here")
+    if not _KEY_ID.fullmatch(header["kid"]):  # the database is asked for it, with others in a batch
+        raise JwsRefused(401, "header", "JWS header: kid is sha256: and 64 hex digits")
     payload, signature = _decoded(parts[1]), _decoded(parts[2])
     signed = parts[0] + b"." + parts[1]
     return Envelope(header["alg"], header["kid"], payload, signed, signature)

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from reconciler.http.bodies import BoundedRoute
 from reconciler.http.operator_models import (
     Acceptance,
     ConditionList,
@@ -69,7 +70,9 @@ class Authority:
 def operator_router(
     store: OperatorStore, view: FleetView, authority: Authority, clock: Callable[[], datetime]
 ) -> APIRouter:
-    router = APIRouter(prefix=PREFIX, dependencies=[Depends(authority.reader)])
+    router = APIRouter(
+        prefix=PREFIX, dependencies=[Depends(authority.reader)], route_class=BoundedRoute
+    )
     _add_views(router, store, view)
     _add_devices(router, store)
     _add_rulings(router, store, authority, clock)

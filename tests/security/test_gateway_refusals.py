@@ -91,6 +91,14 @@ def test_094_the_type_must_be_that_of_a_report() -> None:
     assert gateway.post(body).status == 401
 
 
+@pytest.mark.parametrize("kid", ["\ud800", "\0", "x" * 900, ""])
+def test_a_kid_that_no_database_can_hold_is_refused_before_it_is_asked(kid: str) -> None:
+    """Reports share a batch: one that the database chokes on would take the others with it."""
+    gateway = Gateway()
+    device = gateway.joined()
+    assert gateway.post(device.sign(encode(device.report()), kid=kid)).status in (400, 401)
+
+
 def test_095_a_replayed_report_changes_nothing() -> None:
     gateway = Gateway()
     device = gateway.joined()
@@ -253,7 +261,7 @@ def test_108_no_more_wait_than_the_cap_however_many_addresses_ask() -> None:
 def test_109_text_of_a_device_is_stored_bounded_and_escaped() -> None:
     gateway = Gateway()
     device = gateway.joined()
-    hostile = "\r\nlevel=info\x1b[2J\u202e\ud800<script>"
+    hostile = "\r\nlevel=info\x1b[2J\u202e<script>"
     told = event(ROLLOUT, outcome=Outcome.FAILED, message=hostile + "A" * 3000)
     beat = heartbeat(facts={"os\n": hostile}, state=hostile, agent=hostile, waiting=hostile)
     payload = json.dumps(to_json(device.report(told, heartbeat=beat))).encode()
@@ -264,6 +272,15 @@ def test_109_text_of_a_device_is_stored_bounded_and_escaped() -> None:
     assert seen.heard is not None
     texts = [str(stored.message), *seen.heard.facts.values(), *seen.heard.facts, seen.heard.state]
     assert all(text.isprintable() and len(text) <= 1000 for text in texts)
+
+
+def test_109_text_that_has_no_utf8_is_refused() -> None:
+    gateway = Gateway()
+    device = gateway.joined()
+    told = event(ROLLOUT, outcome=Outcome.FAILED, message="\ud800")
+    answer = gateway.post(device.sign(json.dumps(to_json(device.report(told))).encode()))
+    assert answer.status == 400
+    assert "E_ENCODING" in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import Misconfigured
+from reconciler.http.bodies import MAX_BODY
 from reconciler.http.tokens import TokenFile
 from schemas.wire.status import Decision, FleetStatus
 from tests.support import documents
@@ -191,3 +192,13 @@ def test_the_interface_describes_itself_and_loads_nothing_from_elsewhere(tmp_pat
     assert "/api/v1/fleets" in ours.call("GET", "/api/v1/openapi.json").json["paths"]
     for path in ("/docs", "/redoc"):
         assert ours.call("GET", path).status == 404
+
+
+def test_a_body_without_end_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """FastAPI reads the body before it looks at the token."""
+    ours = gateway(tmp_path)
+    path = f"/api/v1/devices/sha256:{'a' * 64}/accept"
+    headers = {"Content-Type": "application/json"}
+    answer = ours.call("POST", path, b" " * (MAX_BODY + 1), headers)
+    assert answer.status == 413
+    assert answer.headers["content-type"] == "application/problem+json"
