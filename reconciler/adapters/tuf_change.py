@@ -26,6 +26,7 @@ from schemas.refusal import Refusal
 from schemas.wire.decode import decode
 from schemas.wire.manifest import MANIFEST_LIMIT, Manifest
 from schemas.wire.shard import SHARD_LIMIT, Shard
+from schemas.wire.status import STATUS_LIMIT
 from schemas.wire.types import ComponentRef
 
 _NAME = r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?"
@@ -112,6 +113,9 @@ def _changed(published: Published, documents: Mapping[str, bytes]) -> Mapping[st
             continue
         if not _ASSIGNED.fullmatch(path):
             raise ValueError(f"{path!r} is no place for a document")
+        if path.startswith("status/") and len(data) > STATUS_LIMIT:
+            # It is the planner's memory: what cannot be read back would stop every later plan.
+            raise CommitRefused(f"{path}: {len(data)} bytes, at most {STATUS_LIMIT} are read back")
         if published.digest_of(path, bin_of(path)) != sha256_hex(data):
             changed[path] = data
     return changed

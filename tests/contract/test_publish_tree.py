@@ -10,6 +10,7 @@ from reconciler.adapters.tuf_roles import TIMESTAMP_LASTS, bin_of, signed_bytes
 from reconciler.errors import CommitRefused, Misconfigured, NotSigned, Unavailable
 from schemas.wire.decode import encode
 from schemas.wire.shard import ShardEntry
+from schemas.wire.status import STATUS_LIMIT
 from schemas.wire.types import ComponentRef
 from tests.support.documents import ENTRY, KEY
 from tests.support.publications import (
@@ -331,6 +332,11 @@ def test_a_document_with_a_strange_path_is_refused(tree: SignedTree, path: str) 
 def test_a_manifest_that_devices_could_not_read_is_refused(tree: SignedTree) -> None:
     tree.set("fleets/shop.json", b" " * 300_000)
     refused(tree, CommitRefused, "E_LENGTH")
+
+
+def test_a_status_that_could_not_be_read_back_is_refused(tree: SignedTree) -> None:
+    tree.set("status/shop.json", b" " * (STATUS_LIMIT + 1))
+    refused(tree, CommitRefused, "are read back")
 
 
 def test_a_pin_to_a_signed_release_is_published(tree: SignedTree) -> None:
