@@ -1,10 +1,13 @@
 """Is the deployment still wanted, now? Asked again before the install and before the reboot."""
 
+from datetime import datetime
+
 from device_agent.core.record import MAX_MESSAGE, Problem, Record, Step
 from device_agent.core.states import Outcome
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.journal import Journal
 from device_agent.ports import BootFacts, Ports, Trusted
+from device_agent.trust.clock import judge
 from schemas.resolve import Action, DeviceView, Target, resolve
 from schemas.wire.report import Event, EventKind
 from schemas.wire.report import Outcome as Verdict
@@ -45,6 +48,11 @@ def device_view(journal: Journal, boot: BootFacts) -> DeviceView:
     return DeviceView(installed.running if installed and here else None, journal.failed())
 
 
+def time_by(trusted: Trusted, ports: Ports) -> datetime:
+    """Return the time that holds and windows are judged by: the tree's, if our clock is off."""
+    return judge(ports.clock.now(), trusted.issued).now
+
+
 def check(record: Record, journal: Journal, ports: Ports) -> Step:
     """Return SUCCESS, HOLD (not now, or nobody knows) or ABANDON (something else is wanted)."""
     try:
@@ -65,7 +73,7 @@ def _still_wanted(record: Record, trusted: Trusted, journal: Journal, ports: Por
     age = ports.clock.monotonic() - trusted.fetched
     if manifest.fresh_for is not None and age > manifest.fresh_for:
         return _hold(f"the newest timestamp is {age:.0f} s old, {manifest.fresh_for} s are allowed")
-    now = ports.clock.now()
+    now = time_by(trusted, ports)
     if manifest.stop:
         return _hold(f"stopped by {manifest.stop.actor}: {manifest.stop.reason}")
     if entry.hold and (entry.hold.until is None or now < entry.hold.until):

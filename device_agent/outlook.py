@@ -6,6 +6,8 @@ from datetime import datetime
 from device_agent.core.schedule import ROLLING_HEARTBEAT, heartbeat_due
 from device_agent.journal import Journal
 
+LONGEST_HINT = 24 * 3600.0  # seconds: whoever holds the online key for a day must not hush a device
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
@@ -30,6 +32,6 @@ def outlook(journal: Journal, *, reports: bool) -> Outlook:
     hint = journal.recall("poll")
     return Outlook(
         busy=journal.record() is not None or reports,
-        hint=float(hint) if hint else None,
+        hint=min(float(hint), LONGEST_HINT) if hint else None,
         unassigned=not journal.recall("fleet"),
     )

@@ -15,7 +15,7 @@ from device_agent.outlook import report_due
 from device_agent.ports import Component, Ports, Trusted
 from device_agent.reporter import Reporter, Sent
 from schemas.refusal import Refusal
-from schemas.resolve import Action, Target, resolve
+from schemas.resolve import Action, Running, Target, resolve
 from schemas.wire.descriptor import Descriptor
 from schemas.wire.manifest import Manifest
 from schemas.wire.report import FailureClass, Heartbeat
@@ -92,7 +92,7 @@ class Agent:
         if trusted.manifest is None:
             return Target(Action.STAY, f"fleet {trusted.entry.fleet} has no manifest yet")
         view = fresh.device_view(self.journal, self.ports.bootloader.facts())
-        now = self.ports.clock.now()
+        now = fresh.time_by(trusted, self.ports)
         return resolve(trusted.manifest, trusted.entry, view, now)
 
     def _record(
@@ -167,10 +167,19 @@ class Agent:
         if not (installed and stable and installed.running.set == stable.set):
             return
         if self.journal.recall("stable") != stable.set:
-            refs = installed.running.content.components
+            self._raise_epochs(installed.running)
+
+    def _raise_epochs(self, stable: Running) -> None:
+        """Never go below what is stable. A release that was withdrawn must not keep the next one
+        away, hence no error: each poll tries again."""
+        refs = stable.content.components
+        try:
             epochs = {name: self.ports.trust.descriptor(ref).epoch for name, ref in refs.items()}
-            self.journal.raise_epochs(epochs)
-            self.journal.remember(stable=stable.set)
+        except UpdateRejected as error:
+            log.warning("the epochs of set %s are not known: %s", stable.set, error)
+            return
+        self.journal.raise_epochs(epochs)
+        self.journal.remember(stable=stable.set)
 
     def _note_stale(self) -> None:
         if not self.journal.recall("stale"):

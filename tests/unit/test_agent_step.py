@@ -2,6 +2,7 @@
 # ruff: noqa: ARG002 - ports' shapes
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from schemas.refusal import Code
 from schemas.wire.descriptor import Descriptor, Scope
 from schemas.wire.manifest import Manifest, Stable
 from schemas.wire.report import Event, EventKind, FailureClass, Heartbeat, Outcome
+from schemas.wire.shard import Hold
 from tests.support.agent_fakes import (
     ENTRY,
     FakeClock,
@@ -30,6 +32,7 @@ from tests.support.agent_fakes import (
     a_trusted,
     fake_ports,
 )
+from tests.support.documents import NOW
 
 APP1 = a_descriptor("kiosk-app", "1", installer="files", scope=Scope.DATA, epoch=1)
 APP2 = a_descriptor("kiosk-app", "2", installer="files", scope=Scope.DATA, epoch=2)
@@ -204,6 +207,41 @@ def test_the_epoch_floor_rises_only_when_the_running_set_is_stable(device: Devic
     device.trust.answers = [a_trusted(replace(manifest, next=None, stable=stable))]
     device.poll()
     assert device.journal.epochs() == {"kiosk-app": 2}
+
+
+def test_a_withdrawn_release_that_runs_does_not_keep_the_next_one_away(device: Device) -> None:
+    manifest = device.wants(APP2)
+    device.poll()
+    assert manifest.next
+    stable = Stable(manifest.next.set, manifest.next.components, {}, {})
+    device.trust.descriptors = {APP1.release: APP1}
+    remedy = device.wants(APP1, stable=stable)
+    device.poll()
+    assert remedy.next
+    assert device.last_word.set == remedy.next.set
+    assert device.journal.epochs() == {}
+
+
+@pytest.mark.parametrize("years", [-40, 40])
+def test_a_hold_ends_by_the_trees_time_on_a_device_whose_clock_is_off(
+    device: Device, years: int
+) -> None:
+    manifest = device.wants(APP1)
+    hold = Hold("audit", until=NOW + timedelta(hours=1))
+    device.clock.time = NOW + timedelta(days=365 * years)
+    device.trust.answers = [a_trusted(manifest, replace(ENTRY, hold=hold))]
+    device.poll()
+    assert device.installer.calls == [], "not over, whatever a clock of 40 years later says"
+    later = a_trusted(manifest, replace(ENTRY, hold=hold))
+    device.trust.answers = [replace(later, issued=NOW + timedelta(hours=2))]
+    device.poll()
+    assert device.last_word.outcome is Outcome.OK
+
+
+def test_no_manifest_makes_a_device_silent_for_longer_than_a_day(device: Device) -> None:
+    device.wants(APP1, poll=10**9)
+    device.poll()
+    assert outlook(device.journal, reports=False).hint == 24 * 3600
 
 
 def test_a_heartbeat_says_what_runs_and_how_it_ended(device: Device) -> None:
