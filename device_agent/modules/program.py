@@ -94,7 +94,9 @@ class Program:
 
     def _log(self, call: Call, done: Completed) -> None:
         log.info(
-            "module call ended",
+            "%s %s",
+            self._title(call),
+            done,
             extra={
                 "update_module": self.path.name,
                 "call": str(call),

@@ -199,6 +199,7 @@ def test_what_a_module_says_is_logged_escaped_and_bounded(
     with caplog.at_level(logging.INFO, logger="device_agent"):
         device.installer.install(APP)
     [record] = caplog.records
+    assert ": ArtifactInstall exited with status 0: \\x00" in record.getMessage()
     assert record.__dict__["call"] == "ArtifactInstall"
     assert record.__dict__["output"] == "red \\x1b[31m\\n"
     assert len(record.__dict__["errors"]) == 10_000
