@@ -34,6 +34,7 @@ class Device:
     firmware: Path
     agent: str  # the module that is run
     daemon: subprocess.Popen[bytes] | None = None
+    off: bool = True  # the machine has to boot first
     start_at: float = 0.0  # time.monotonic() before which it is not started
 
     def start(self) -> None:
@@ -48,15 +49,25 @@ class Device:
         """Start the daemon if it is due; answer its end with a boot or a pause."""
         if self.daemon is None:
             if time.monotonic() >= self.start_at:
-                self.start()
+                self._begin()
             return
         status = self.daemon.poll()
         if status is None:
             return
-        self.daemon = None
-        if status == REBOOT_STATUS:
-            boot(self.firmware)
-        else:
+        self.daemon, self.off = None, status == REBOOT_STATUS
+        if not self.off:
+            self.start_at = time.monotonic() + CRASH_PAUSE
+
+    def _begin(self) -> None:
+        """Boot if need be, and start. A disk that does not take the count of tries stops this
+        device only: nothing is started on it until the boot can be saved."""
+        try:
+            if self.off:
+                boot(self.firmware)
+                self.off = False
+            self.start()
+        except OSError as error:
+            sys.stderr.write(f"{self.config}: cannot start: {error}\n")
             self.start_at = time.monotonic() + CRASH_PAUSE
 
 
@@ -82,13 +93,13 @@ def main(arguments: Sequence[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    for one in devices:
-        boot(one.firmware)
-    while not stopping:
-        for one in devices:
-            one.tend()
-        time.sleep(POLL)
-    _end([one.daemon for one in devices if one.daemon])
+    try:
+        while not stopping:
+            for one in devices:
+                one.tend()
+            time.sleep(POLL)
+    finally:
+        _end([one.daemon for one in devices if one.daemon])
     return 0
 
 
