@@ -10,9 +10,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from reconciler.errors import Misconfigured, Unavailable
+from reconciler.http.connections import ImpatientHttp
 
 MAX_CONNECTIONS = 2000
-KEEP_ALIVE, GRACE = 20, 10  # seconds
+PATIENCE, GRACE = 20, 10  # seconds
 START_TIMEOUT = 30  # seconds
 SETTLE = 0.5  # seconds in which the server has surely stopped accepting
 
@@ -77,15 +78,17 @@ def serve(
     certificate: Path | None = None,
     key: Path | None = None,
     max_connections: int = MAX_CONNECTIONS,
+    patience: int = PATIENCE,
 ) -> Server:
     """Start serving `app` in a thread and return when it answers. TLS when `certificate` (a PEM
-    chain) and `key` are given. No header of a proxy is believed.
+    chain) and `key` are given. No header of a proxy is believed. A connection may be idle, or take
+    for the head of a request, `patience` seconds.
 
     Raises Misconfigured (certificate, address) and Unavailable (the address is taken).
     """
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=ImpatientHttp,
         loop="uvloop",
         ws="none",
         lifespan="off",
@@ -94,7 +97,7 @@ def serve(
         access_log=False,
         log_config=None,
         limit_concurrency=max_connections,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=patience,
         timeout_graceful_shutdown=GRACE,
         ssl_certfile=certificate,
         ssl_keyfile=key,
