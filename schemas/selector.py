@@ -113,17 +113,13 @@ class _Tokens:
     def word(self, wanted: str) -> str:
         token = self.next(wanted)
         if not token[0].isalnum():
-            raise self._error(
-                f"{token!r} where {wanted} was expected", self._items[self._at - 1][1]
-            )
+            raise self._unexpected(token, wanted)
         return token
 
     def expect(self, symbol: str) -> None:
         token = self.next(repr(symbol))
         if token != symbol:
-            raise self._error(
-                f"{token!r} where {symbol!r} was expected", self._items[self._at - 1][1]
-            )
+            raise self._unexpected(token, repr(symbol))
 
     def _unexpected(self, token: str, wanted: str) -> Refusal:
         column = self._items[self._at - 1][1]
