@@ -48,6 +48,7 @@ class Agent:
         """Go on with the deployment at work, or look whether one has to begin."""
         trouble = None
         if self.journal.record() is None:
+            self._leave_lost_trial()
             try:
                 self._begin_if_wanted(stop_before)
             except (TransientError, UpdateRejected) as error:
@@ -60,6 +61,18 @@ class Agent:
         result = driver.run(self.journal, self.ports)
         self._report()
         return Stepped(result, worked, trouble or self._stuck())
+
+    def _leave_lost_trial(self) -> None:
+        """Go back from a trial boot that nobody will decide: its record is lost, or was given up.
+
+        Once: where that does not lead to the primary, a person has to look, and nothing begins.
+        """
+        boot = self.ports.bootloader.facts()
+        if boot.trial is None or boot.running != boot.trial:
+            return
+        log.error("slot %s runs on trial, and no deployment is known: going back", boot.running)
+        self.ports.bootloader.cancel()
+        self.ports.machine.reboot()
 
     def _stuck(self) -> str | None:
         """Return why a download waits: then the polls, too, become rarer."""

@@ -25,6 +25,7 @@ from tests.support.agent_fakes import (
     FakeClock,
     FakeInstaller,
     FakeTrust,
+    Rebooted,
     a_component,
     a_descriptor,
     a_manifest,
@@ -347,11 +348,28 @@ def test_a_download_that_waits_for_the_network_makes_polls_rarer(device: Device)
     assert device.poll() == Stepped(Result.WAITING, worked=True, trouble=f"download: {NETWORK}")
 
 
-def test_a_running_trial_without_a_deployment_is_never_built_upon(tmp_path: Path) -> None:
-    rootfs = a_descriptor("kiosk-os")
-    device = Device(tmp_path, rootfs)
+def in_a_trial_that_the_journal_does_not_know(root: Path, rootfs: Descriptor) -> Device:
+    device = Device(root, rootfs)
     device.loader.activate("b", tries=2)
-    boot(tmp_path)
+    boot(root)
     device.wants(rootfs)
+    return device
+
+
+def test_a_running_trial_without_a_deployment_is_left_and_then_built_anew(tmp_path: Path) -> None:
+    device = in_a_trial_that_the_journal_does_not_know(tmp_path, a_descriptor("kiosk-os"))
+    with pytest.raises(Rebooted):
+        device.poll()
+    boot(tmp_path)
+    assert device.loader.facts().running == "a"
+    assert device.journal.failed() == {}, "the set was never tried, as far as anybody knows"
+    device.poll()
+    assert "download kiosk-os" in device.installer.calls
+
+
+def test_a_slot_that_is_neither_primary_nor_on_trial_is_never_built_upon(tmp_path: Path) -> None:
+    """And the device does not restart again and again because of it."""
+    device = in_a_trial_that_the_journal_does_not_know(tmp_path, a_descriptor("kiosk-os"))
+    device.loader.cancel()
     device.poll()
     assert (device.last_word.code, device.installer.calls) == ("E_STATE", [])
