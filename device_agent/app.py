@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 AGENT_VERSION = "fleetcd-agent/0.1.0"
 ROOT_LIMIT = 512 * 1024  # bytes of root.json
-FACTS_LIMIT = 64 * 1024  # bytes of a facts file
+FACTS_LIMIT = 8 * 1024  # bytes of a facts file: all of it has to fit into a report
 MODULE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # The daemon hears no signal while it asks; a request to end must not wait long.
@@ -117,10 +117,13 @@ def facts(settings: Settings) -> dict[str, str]:
     path = settings.device.facts_file
     if path:
         try:
-            with path.open(encoding="utf-8") as file:
-                lines = file.read(FACTS_LIMIT).splitlines()
+            with path.open("rb") as file:
+                data = file.read(FACTS_LIMIT + 1)
+            lines = data.decode().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise Misconfigured(f"device.facts_file: {path}: {error}") from error
+        if len(data) > FACTS_LIMIT:
+            raise Misconfigured(f"device.facts_file: {path}: more than {FACTS_LIMIT} bytes")
         pairs = (line.partition("=") for line in lines if "=" in line and line[0] != "#")
         found = {key.strip(): value.strip() for key, _, value in pairs}
     return found | dict(settings.device.facts)

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,19 @@ def a_state_directory_that_takes_nothing(root: Path) -> Settings:
     return settings
 
 
+def facts_that_no_report_could_carry(root: Path) -> Settings:
+    (root / "facts").write_text("model = " + "x" * 9000)
+    settings = a_configuration(root)
+    return replace(settings, device=replace(settings.device, facts_file=root / "facts"))
+
+
 @pytest.mark.parametrize(
     ("trouble", "named"),
     [
         (a_key_that_others_may_read, "chmod 600"),
         (a_gateway_without_tls, "not encrypted"),
         (a_bootloader_that_knows_nothing, "no intact boot variables"),
+        (facts_that_no_report_could_carry, "more than 8192 bytes"),
         (a_state_directory_that_takes_nothing, "agent.lock"),
     ],
 )
