@@ -71,6 +71,7 @@ class Session:
         with _translated("the trusted root"):
             durable.make_directory(directory / TUF_CACHE)
             durable.make_directory(self._documents)
+            _sweep(directory / TUF_CACHE)
             self._updater = Updater(
                 str(directory / TUF_CACHE),
                 METADATA,
@@ -162,6 +163,13 @@ class Session:
     def _make_room(self) -> None:
         files = sorted(self._documents.iterdir(), key=lambda file: file.stat().st_mtime)
         for file in files[: max(0, len(files) - MAX_DOCUMENTS + 1)]:
+            file.unlink()
+
+
+def _sweep(cache: Path) -> None:
+    """Remove the temporary files that an agent left which was killed while tuf wrote one."""
+    for file in cache.glob("tmp*"):
+        if not file.suffix:  # metadata ends in .json
             file.unlink()
 
 

@@ -1,5 +1,6 @@
 """Canaries for what the session reaches for inside python-tuf: a move of it fails here."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def test_another_key_or_threshold_is_another_key_set(tmp_path: Path) -> None:
     again.refresh()
     assert again.timestamp_keys() != before
     assert again.marks()["snapshot"] == run.marks()["snapshot"]
+
+
+def test_what_a_killed_agent_left_half_written_does_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = published(tmp_path)
+    with monkeypatch.context() as killed:  # the kill: what is written never gets its name
+        killed.setattr("os.replace", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            session(tree, tmp_path / "state", tree.now)
+    cache = tmp_path / "state" / "tuf"
+    assert [file for file in cache.iterdir() if file.is_file()]
+    session(tree, tmp_path / "state", tree.now).refresh()
+    assert [file.name for file in cache.iterdir() if file.is_file() and not file.suffix] == []
 
 
 def test_tuf_still_keeps_what_it_has_verified_where_we_look(tmp_path: Path) -> None:
