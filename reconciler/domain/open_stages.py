@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from reconciler.domain.desired import Desired
-from reconciler.domain.progress import is_open
+from reconciler.domain.progress import is_open, judging
 from schemas.wire.status import FleetStatus
 
 
@@ -23,8 +23,7 @@ def timeouts(
         intent = desired.fleets.get(fleet)
         if rollout is None or intent is None:
             continue
-        by_name = {stage.name: stage.gate for stage in intent.policy.stages}
-        gates = [by_name[o.stage] for o in rollout.exposure if o.stage in by_name]
-        if gates:
-            found[rollout.id] = (gates[-1].attempt_timeout, gates[-1].report_lost)
+        if rollout.exposure:
+            gate = judging(rollout.exposure[-1], rollout, intent.policy).gate
+            found[rollout.id] = (gate.attempt_timeout, gate.report_lost)
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reconciler.domain import ledger, reasons
-from reconciler.domain.desired import FleetIntent, OnFailure, Stage
+from reconciler.domain.desired import FleetIntent, OnFailure, Policy, Stage
 from reconciler.domain.exposure import Roster, Tally, opening, set_aside, stages_left, widened
 from reconciler.domain.gates import Evidence, Verdict, broken, evaluate
 from schemas.canonical import rollout_id
@@ -167,7 +167,7 @@ def _further(status: FleetStatus, rollout: Rollout, view: View) -> FleetStatus:
         reason = f"the deadline of {reasons.span(deadline)} passed before everybody had it"
         return _failed(status, rollout, reason, None, view)
     for opened in rollout.exposure:
-        reason_lost = broken(_stage_of(opened, rollout, view), opened.counts)
+        reason_lost = broken(judging(opened, rollout, view.intent.policy), opened.counts)
         if opened.passed and reason_lost:
             return _failed(status, rollout, reason_lost, opened.stage, view)
     if rollout.exposure and rollout.exposure[-1].passed is None:
@@ -209,7 +209,7 @@ def _leading(
 
 def _gated(status: FleetStatus, rollout: Rollout, view: View) -> FleetStatus:
     opened = rollout.exposure[-1]
-    stage = _stage_of(opened, rollout, view)
+    stage = judging(opened, rollout, view.intent.policy)
     wider = widened(stage, opened, rollout, view.roster.members)
     if wider is not None:
         rollout = replace(rollout, exposure=(*rollout.exposure[:-1], wider))
@@ -249,15 +249,14 @@ def _completed(status: FleetStatus, rollout: Rollout, view: View) -> FleetStatus
     return _decided(status, view, "complete", reason)
 
 
-def _stage_of(opened: Opened, rollout: Rollout, view: View) -> Stage:
+def judging(opened: Opened, rollout: Rollout, policy: Policy) -> Stage:
     """Return the stage whose gate judges `opened`: its own, or, when the policy has lost it, the
     next one's."""
-    stages = view.intent.policy.stages
-    own = next((stage for stage in stages if stage.name == opened.stage), None)
+    own = next((stage for stage in policy.stages if stage.name == opened.stage), None)
     if own is not None:
         return own
-    left = stages_left(view.intent.policy, rollout.exposure)
-    return left[0] if left else stages[-1]
+    left = stages_left(policy, rollout.exposure)
+    return left[0] if left else policy.stages[-1]
 
 
 def _counted(rollout: Rollout, view: View) -> Rollout:

@@ -5,7 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from reconciler.domain.desired import OnFailure, Policy, Stage
+from reconciler.domain.desired import Gate, OnFailure, Policy, Stage
+from reconciler.domain.open_stages import timeouts
 from reconciler.domain.planner import Hints
 from schemas.wire.decode import encode
 from schemas.wire.status import STATUS_LIMIT, Phase
@@ -125,6 +126,18 @@ def test_a_policy_that_is_edited_in_mid_rollout_keeps_what_was_opened() -> None:
     assert [o.stage for o in simulation.rollout.exposure] == ["one", "three", "five"]
     assert simulation.rollout.exposure[0].rules == before[0].rules
     assert len(simulation.on(content)) == 5
+
+
+def test_timeouts_hold_while_the_policy_has_lost_the_stage_that_is_open() -> None:
+    """Otherwise a device that vanished would be waited for as long as the rollout lives."""
+    simulation, _ = on_v1(stages(ONE, ALL))
+    simulation.commit("2")
+    simulation.round()
+    limits = Gate(attempt_timeout=timedelta(minutes=7), report_lost=timedelta(minutes=3))
+    simulation.intend(policy=stages(everybody("renamed", gate=limits)))
+
+    found = timeouts(simulation.desired, simulation.statuses)
+    assert found == {simulation.rollout.id: (limits.attempt_timeout, limits.report_lost)}
 
 
 def test_a_policy_whose_stages_all_changed_goes_through_all_of_them() -> None:
