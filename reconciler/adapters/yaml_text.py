@@ -11,10 +11,10 @@ MAX_BYTES = 1024 * 1024
 MAX_HIDDEN = 20  # characters reported in one file
 
 # Controls, invisible and direction-changing characters, line breaks that editors do not show,
-# tag characters, and what is no character at all.
+# tag characters, and what is no character at all (a lone surrogate comes from an escape only).
 HIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff"
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"
     "\U000e0000-\U000e0fff]|\r(?!\n)"
 )
 _UTF16_OR_32 = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 
 import pytest
+import yaml
 
+from reconciler.adapters import yaml_events
 from reconciler.adapters.yaml_loader import BATCH, Loader
 from reconciler.ports import RepoFile
 from schemas.kinds.fleet import Fleet
@@ -169,3 +171,13 @@ def test_a_hidden_character_of_a_key_does_not_come_back_in_another_problems_fiel
     hidden, wrong = write.load({"a.yaml": text}).problems
     assert (hidden.code, wrong.code) == (Code.CHAR, Code.SCHEMA)
     assert wrong.field == 'spec.vars["a\N{REPLACEMENT CHARACTER}[2Jb"]'
+
+
+@pytest.mark.parametrize("parser", [yaml_events._Parser, yaml.Loader], ids=["libyaml", "python"])
+def test_half_a_surrogate_pair_is_refused_with_and_without_libyaml(
+    monkeypatch: pytest.MonkeyPatch, parser: type
+) -> None:
+    monkeypatch.setattr(yaml_events, "_Parser", parser)
+    blobs = Blobs({"1": b'apiVersion: fleetcd/v1\nkind: Fleet\nmetadata: {name: "\\ud800"}\n'})
+    problems = Loader().load(files({"fleet.yaml": "1"}), blobs).problems
+    assert 3 in [p.line for p in problems if p.code in (Code.SYNTAX, Code.CHAR)]
