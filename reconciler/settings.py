@@ -70,7 +70,7 @@ class Rollouts(_Section):
 
     poll: Seconds = 300
     poll_rolling: Seconds = 60
-    fresh_for: Annotated[int, Field(ge=0)] = 60
+    fresh_for: Annotated[int, Field(ge=0, le=31_536_000)] = 60
     heartbeat: Seconds = 3600
     heartbeat_rolling: Seconds = 300
     tick: Annotated[float, Field(ge=0.1, le=3600)] = 5.0  # how often gates are looked at
