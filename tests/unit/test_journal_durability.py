@@ -231,6 +231,22 @@ def test_a_torn_page_is_noticed_when_the_journal_is_opened(tmp_path: Path) -> No
         a_journal(tmp_path)
 
 
+def test_an_index_that_lost_a_row_is_noticed_when_the_journal_is_opened(tmp_path: Path) -> None:
+    """Through it the journal's id would not be found any more, and no report be accepted."""
+    a_journal(tmp_path).close()
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path) as database:
+        index = "SELECT rootpage FROM sqlite_master WHERE name = 'sqlite_autoindex_meta_1'"
+        (page,) = database.execute(index).fetchone()
+    database.close()
+    data = bytearray(path.read_bytes())
+    start = (page - 1) * 4096
+    data[start : start + 4096] = data[start : start + 4096].replace(b"journal", b"jourmal")
+    path.write_bytes(data)
+    with pytest.raises(JournalDamaged):
+        a_journal(tmp_path)
+
+
 def test_a_record_that_makes_no_sense_is_damage(tmp_path: Path) -> None:
     a_journal(tmp_path).enter(a_record(MODULE))
     with sqlite3.connect(tmp_path / "journal.db") as database:
