@@ -18,7 +18,6 @@ from tests.bench.report import as_json, machine, markdown, table
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the named benches, all by default. Return 1 when one was ended by its bound."""
     options = _parser().parse_args(arguments)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     load_before = os.getloadavg()[0]
     results: dict[str, tuple[Figure, ...]] = {}
     late = []
@@ -51,4 +50,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Of the whole process, hence not in main(), which a test calls among others that read logs.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     sys.exit(main())
