@@ -11,17 +11,22 @@ from schemas.wire.descriptor import Encoding
 from schemas.wire.report import FailureClass
 
 PIECE = 256 * 1024  # bytes; a bomb is noticed by the consumer after at most this much
-XZ_MEMORY = 18 * 1024 * 1024  # bytes: a dictionary of 16 MiB, and liblzma's own state
+XZ_DICTIONARY = 16 * 1024 * 1024  # bytes
+
+_XZ_STATE = 2 * 1024 * 1024  # bytes: what liblzma needs beside the dictionary
 
 Pieces = Generator[bytes, None, None]
 
 
-def decompress(encoding: Encoding, chunks: Iterable[bytes]) -> Pieces:
+def decompress(
+    encoding: Encoding, chunks: Iterable[bytes], *, xz_dictionary: int = XZ_DICTIONARY
+) -> Pieces:
     """Yield the content of `chunks`, in pieces that are small whatever the ratio.
 
     `chunks` is always read to its end, so that its own final check takes place. The consumer bounds
     the length, and closes the generator when it stops early. Raises UpdateRejected: E_FORMAT,
-    E_TRUNCATED, E_TRAILING (bytes after the one member), E_LIMIT (needs more than 16 MiB).
+    E_TRUNCATED, E_TRAILING (bytes after the one member), E_LIMIT (needs more than 16 MiB;
+    for xz, a dictionary of over `xz_dictionary` bytes).
     """
     match encoding:
         case Encoding.RAW:
@@ -29,7 +34,7 @@ def decompress(encoding: Encoding, chunks: Iterable[bytes]) -> Pieces:
         case Encoding.GZIP:
             return _gunzip(chunks)
         case Encoding.XZ:
-            return _unxz(chunks)
+            return _unxz(chunks, xz_dictionary)
         case Encoding.ZSTD:
             return unzstd(chunks)
 
@@ -56,8 +61,8 @@ def _gunzip(chunks: Iterable[bytes]) -> Pieces:
         raise _refused(Code.TRUNCATED, "the gzip member is cut off")
 
 
-def _unxz(chunks: Iterable[bytes]) -> Pieces:
-    engine = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
+def _unxz(chunks: Iterable[bytes], dictionary: int) -> Pieces:
+    engine = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=dictionary + _XZ_STATE)
     try:
         for chunk in chunks:
             if engine.eof and chunk:
@@ -71,7 +76,8 @@ def _unxz(chunks: Iterable[bytes]) -> Pieces:
     except lzma.LZMAError as error:
         if "limit" in str(error):  # lzma has one exception class for everything
             raise _refused(
-                Code.LIMIT, "the xz dictionary is over 16 MiB; compress with `xz -7` or less"
+                Code.LIMIT,
+                f"the xz dictionary is over {dictionary >> 20} MiB; compress with `xz -7` or less",
             ) from error
         raise _refused(Code.FORMAT, f"not xz: {error}") from error
     if not engine.eof:

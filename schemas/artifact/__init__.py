@@ -1,0 +1,1 @@
+"""Mender's artifact format, version 3, as far as it is pure: bytes in, words or a refusal out."""
