@@ -74,7 +74,7 @@ def resolve(
         return _with_pins(running.set, entry, device, f"set {running.set} may be kept")
     if manifest.stable is None:
         return _stay("no set is stable yet, and the rollout has not reached this device")
-    return _towards(manifest.stable, manifest.attempt, entry, device, stage=None)
+    return _towards(manifest.stable, manifest.stable.attempt, entry, device, stage=None)
 
 
 def admitted(next: Next, entry: ShardEntry, running: str | None) -> AdmitRule | None:

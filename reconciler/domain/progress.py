@@ -243,7 +243,7 @@ def _completed(status: FleetStatus, rollout: Rollout, view: View) -> FleetStatus
     content = rollout.content
     reason = f"{content} is the stable set: the last stage was passed"
     done = replace(rollout, phase=Phase.COMPLETED, reason=reason, ended=view.now)
-    stable = Stable(rollout.set, content.components, content.config, content.vars)
+    stable = Stable(rollout.set, rollout.attempt, content.components, content.config, content.vars)
     forgiven = tuple(entry for entry in status.ledger if entry.set != rollout.set)
     status = replace(status, rollout=done, stable=stable, keep=(), ledger=forgiven)
     return _decided(status, view, "complete", reason)

@@ -61,9 +61,10 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class Stable:
-    """The set of the last completed rollout."""
+    """The set of the last completed rollout, and the attempt of it that completed."""
 
     set: SetId
+    attempt: Positive
     components: Mapping[Name, ComponentRef]
     config: Mapping[Name, Digest]
     vars: Mapping[str, Var]

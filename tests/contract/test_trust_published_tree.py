@@ -36,7 +36,7 @@ OS = replace(
 )
 REF = ComponentRef(OS.release, OS.digest)
 SET = ComponentSet({"os": REF})
-FLEET = replace(MANIFEST, next=None, stable=Stable(SET.id, SET.components, {}, {}))
+FLEET = replace(MANIFEST, next=None, stable=Stable(SET.id, 1, SET.components, {}, {}))
 DEVICE = replace(ENTRY, pin={})
 
 

@@ -114,7 +114,7 @@ def a_manifest(content: ComponentSet, **changes: object) -> Manifest:
         windows=(),
         attempt=1,
         next=wanted,
-        stable=Stable(OLD.id, OLD.components, {}, {}),
+        stable=Stable(OLD.id, 1, OLD.components, {}, {}),
         keep=(),
     )
     return replace(manifest, **changes)  # type: ignore[arg-type]  # field values by name

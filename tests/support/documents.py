@@ -91,7 +91,7 @@ MANIFEST = Manifest(
         ),
         groups=Groups(by="site", only={"paris-01": (order(ROLLOUT, "kiosk-0001"),)}),
     ),
-    stable=Stable(OLD.id, OLD.components, {}, {}),
+    stable=Stable(OLD.id, 1, OLD.components, {}, {}),
     keep=("77aa01c200000000",),
 )
 

@@ -25,7 +25,7 @@ def ref_of(descriptor: Descriptor) -> ComponentRef:
 def manifest_of(fleet: str, generation: int, descriptor: Descriptor | None = None) -> Manifest:
     """Return a manifest whose stable set is `descriptor`, or that sends nothing."""
     content = ComponentSet({"os": ref_of(descriptor)}) if descriptor else None
-    stable = Stable(content.id, content.components, {}, {}) if content else None
+    stable = Stable(content.id, 1, content.components, {}, {}) if content else None
     return Manifest(fleet, generation, COMMIT, NOW, None, 60, 60, (), 1, None, stable, ())
 
 

@@ -171,7 +171,7 @@ def test_what_must_not_be_installed_here_fails_before_anything_is_downloaded(
 ) -> None:
     first = device.wants(APP1)
     assert first.next
-    stable = Stable(first.next.set, first.next.components, {}, {})
+    stable = Stable(first.next.set, 1, first.next.components, {}, {})
     device.wants(APP1, stable=stable)
     device.poll()
     device.poll()  # the floor rises when what runs is stable
@@ -204,7 +204,7 @@ def test_the_epoch_floor_rises_only_when_the_running_set_is_stable(device: Devic
     device.poll()
     assert device.journal.epochs() == {}
     assert manifest.next
-    stable = Stable(manifest.next.set, manifest.next.components, {}, {})
+    stable = Stable(manifest.next.set, 1, manifest.next.components, {}, {})
     device.trust.answers = [a_trusted(replace(manifest, next=None, stable=stable))]
     device.poll()
     assert device.journal.epochs() == {"kiosk-app": 2}
@@ -214,7 +214,7 @@ def test_a_withdrawn_release_that_runs_does_not_keep_the_next_one_away(device: D
     manifest = device.wants(APP2)
     device.poll()
     assert manifest.next
-    stable = Stable(manifest.next.set, manifest.next.components, {}, {})
+    stable = Stable(manifest.next.set, 1, manifest.next.components, {}, {})
     device.trust.descriptors = {APP1.release: APP1}
     remedy = device.wants(APP1, stable=stable)
     device.poll()

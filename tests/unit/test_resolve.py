@@ -124,6 +124,18 @@ def test_it_is_tried_again_when_the_attempt_rises() -> None:
     assert (target.action, target.attempt) == (Action.CONVERGE, 2)
 
 
+def test_the_stable_set_has_an_attempt_of_its_own() -> None:
+    device = replace(ON_OTHER, failed={OLD.id: 1})
+    stable = replace(MANIFEST.stable, attempt=2)  # type: ignore[type-var]  # the example has one
+    target = resolve(manifest(attempt=1, stable=stable), ENTRY, device, NOW)
+    assert (target.action, target.set, target.attempt) == (Action.CONVERGE, OLD.id, 2)
+
+
+def test_a_higher_attempt_of_the_next_set_does_not_retry_the_stable_one() -> None:
+    device = replace(ON_OTHER, failed={OLD.id: 1})
+    assert resolve(manifest(attempt=3), ENTRY, device, NOW).action is Action.STAY
+
+
 def test_a_device_that_runs_the_target_stays() -> None:
     assert resolve(manifest(ALL), ENTRY, ON_NEW, NOW).action is Action.STAY
 
