@@ -3,6 +3,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 BASE_PACKAGES := git zstd
 TEST_PACKAGES := $(BASE_PACKAGES) xz-utils
+CI_PACKAGES := $(TEST_PACKAGES) mender-artifact
 
 .PHONY: help setup demo test test-ci check bench docs format schemas requirements clean
 
@@ -25,7 +26,7 @@ test:
 	@$(PY) -m tests.budget 15 -m "not ci" $(ARGS)
 
 test-ci:
-	@.ci/setup $(TEST_PACKAGES)
+	@.ci/setup $(CI_PACKAGES)
 	@$(PY) -m tests.budget 40 -m "ci" $(ARGS)
 
 check: setup

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli.artifact import artifact
 from reconciler.cli.demo import demo
 from reconciler.cli.get import device_app, get_app, rollout_app
 from reconciler.cli.init import init
@@ -29,6 +30,7 @@ app.add_typer(get_app, name="get")
 app.add_typer(rollout_app, name="rollout")
 app.add_typer(device_app, name="device")
 app.add_typer(release, name="release")
+app.add_typer(artifact, name="artifact")
 
 
 def _show_version(wanted: bool) -> None:
