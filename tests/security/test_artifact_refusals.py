@@ -257,6 +257,13 @@ def test_55_a_bomb_that_says_its_size_is_refused_before_its_first_byte() -> None
     assert read(whole, limits=Limits(total=len(zeros)))
 
 
+def test_55_what_is_unpacked_is_bounded_for_all_files_together() -> None:
+    whole = Build(payloads=({"a": bytes(600), "b": bytes(600)}, {"c": bytes(600)})).bytes()
+    assert len(read(whole, limits=Limits(file=600, total=1800))) == 3
+    assert refusal(whole, limits=Limits(file=600, total=1799)).code == Code.LENGTH
+    assert refusal(whole, limits=Limits(file=599, total=1800)).code == Code.LENGTH
+
+
 def test_55_a_bomb_behind_the_end_is_not_unpacked() -> None:
     bomb = gzip.compress(bytes(256 << 20), 9)
     parts = Build(payloads=({},), encoding=Encoding.GZIP).parts()

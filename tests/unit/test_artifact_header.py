@@ -232,3 +232,10 @@ def test_only_the_headers_name_may_have_a_suffix_of_its_own() -> None:
     found = manifest.parse((GOOD + line("data/0000/header.tar.xz")).encode())
     assert found.header == "header.tar.gz"
     assert found.files(0) == {"data/0000/header.tar.xz"}
+
+
+def test_a_manifest_of_too_many_files_is_refused() -> None:
+    lines = "".join(line(f"data/0000/{number}") for number in range(manifest.MAX_FILES))
+    with pytest.raises(Refusal) as caught:
+        manifest.parse((GOOD + lines).encode())
+    assert caught.value.code == Code.LIMIT
