@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 BASE_PACKAGES := git zstd
-TEST_PACKAGES := $(BASE_PACKAGES) xz-utils
+TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount
 CI_PACKAGES := $(TEST_PACKAGES) mender-artifact
 
 .PHONY: help setup demo test test-ci check bench docs format schemas requirements clean
