@@ -55,6 +55,14 @@ def write(
     depends: Annotated[
         list[str] | None, typer.Option("--depends", "-d", help="KEY:VALUE; may be repeated.")
     ] = None,
+    depends_name: Annotated[
+        list[str] | None,
+        typer.Option("--artifact-name-depends", "-N", help="One of these is installed."),
+    ] = None,
+    depends_group: Annotated[
+        list[str] | None,
+        typer.Option("--depends-groups", "-G", help="One of these is the device's group."),
+    ] = None,
     clears: Annotated[
         list[str] | None,
         typer.Option("--clears-provides", help="In addition; * matches anything; may be repeated."),
@@ -89,6 +97,8 @@ def write(
         device_types=tuple(device_type),
         payloads=(payload,),
         group=group or None,
+        depends_name=tuple(depends_name or ()),
+        depends_group=tuple(depends_group or ()),
         scripts=tuple(script or ()),
     )
     write_artifact(new, output, compression, load_artifact_signer(key) if key else None)

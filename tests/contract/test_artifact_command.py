@@ -132,8 +132,18 @@ def test_an_unsigned_artifact_does_not_verify(tmp_path: Path) -> None:
 
 
 def test_what_is_in_an_artifact_is_shown(tmp_path: Path) -> None:
-    shown = run("read", written(tmp_path, "--group", "kiosks"))
-    for expected in ("kiosk-1.5", "kiosks", "single-file", "app.bin  1280  ", "notes.txt  4  "):
+    options = ("--group", "kiosks", "-N", "kiosk-1.4", "-N", "kiosk-1.3", "-G", "tvs")
+    shown = run("read", written(tmp_path, *options, "-d", "a:b"))
+    for expected in (
+        "kiosk-1.4, kiosk-1.3",
+        "tvs",
+        "a: b",
+        "kiosk-1.5",
+        "kiosks",
+        "single-file",
+        "app.bin  1280  ",
+        "notes.txt  4  ",
+    ):
         assert expected in shown
     assert "2 files" in run("validate", tmp_path / "made.mender")
 

@@ -98,6 +98,11 @@ def test_an_empty_payload_with_a_file_is_refused() -> None:
     assert refusal(assemble(parts.items())).code == Code.MISMATCH
 
 
+def test_an_empty_payload_whose_manifest_lists_a_file_is_refused() -> None:
+    whole = Build(payloads=(None,), listed={"data/0000/a": b"1"}).bytes()
+    assert refusal(whole).code == Code.MISMATCH
+
+
 def test_an_empty_payload_has_no_meta_data() -> None:
     assert refusal(Build(payloads=(None,), meta_data=b"{}").bytes()).code == Code.SCHEMA
 
