@@ -289,6 +289,16 @@ def test_55_a_bomb_in_the_header_is_refused() -> None:
     assert refusal(whole).code == Code.LIMIT
 
 
+def test_55_a_header_of_many_large_scripts_is_refused() -> None:
+    info = member("header-info", header_info("single-file"))
+    large = [member(f"scripts/ArtifactInstall_Enter_{at:02}", bytes(1 << 20)) for at in range(9)]
+    last = member("headers/0000/type-info", TYPE_INFO)
+    few = Build(header=tar(info, *large[:7], last), encoding=Encoding.GZIP).bytes()
+    assert read(few)
+    many = Build(header=tar(info, *large, last), encoding=Encoding.GZIP).bytes()
+    assert refusal(many).code == Code.LIMIT
+
+
 def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
