@@ -9,9 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -102,8 +103,9 @@ class Stack:
     def power_on(self, *devices: VirtualDevice) -> None:
         """Start `devices` under one supervisor."""
         log = self.directory / "devices.log"
-        supervisor = start_devices(devices, log, agent=self._agent)
-        self._supervisors[tuple(device.name for device in devices)] = supervisor
+        with signals_held_back():
+            supervisor = start_devices(devices, log, agent=self._agent)
+            self._supervisors[tuple(device.name for device in devices)] = supervisor
 
     def power_off(self, *devices: VirtualDevice) -> None:
         """Cut the power of devices that were switched on together."""
@@ -118,7 +120,7 @@ class Stack:
 
     def start_reconciler(self, *parts: str) -> None:
         command = [sys.executable, "-m", "reconciler", "run", *parts]
-        with (self.directory / "reconciler.log").open("ab") as log:
+        with (self.directory / "reconciler.log").open("ab") as log, signals_held_back():
             self._reconciler = subprocess.Popen(
                 [*command, "--config", str(self.made.config)],
                 stdin=subprocess.DEVNULL,
@@ -254,6 +256,27 @@ class Stack:
             "  defaults:\n    labels: {product: kiosk}\n  devices:\n" + "\n".join(lines) + "\n",
             encoding="utf-8",
         )
+
+
+@contextmanager
+def signals_held_back() -> Iterator[None]:
+    """Let the signals that end a demo wait until the block is left.
+
+    What was started in it is known by then, and is ended with the rest.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs signal handlers in the main thread only
+        return
+    came = list[int]()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for late in came[:1]:
+            signal.raise_signal(late)
 
 
 def free_port() -> int:
