@@ -5,12 +5,13 @@ BASE_PACKAGES := git zstd
 TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount
 CI_PACKAGES := $(TEST_PACKAGES) mender-artifact
 
-.PHONY: help setup demo test test-ci check bench docs format schemas requirements clean
+.PHONY: help setup demo test test-ci conformance check bench docs format schemas requirements clean
 
 help:
 	@echo "make demo     watch a Git commit roll out over a dozen devices, and a bad one being stopped"
 	@echo "make test     unit, property, golden, contract, power-cut and end-to-end tests (15 minutes at most)"
 	@echo "make test-ci  the longer ones: pairs of power cuts, every cut point"
+	@echo "make conformance MENDER_CASES=FILE  run a file of behavioural cases against the agent"
 	@echo "make check    format, lint, types, import contracts, generated files"
 	@echo "make bench    measure; figures are explained in docs/performance.md"
 	@echo "make docs     write the generated parts of docs/ and schemas/"
@@ -28,6 +29,9 @@ test:
 test-ci:
 	@.ci/setup $(CI_PACKAGES)
 	@$(PY) -m tests.budget 40 -m "ci" $(ARGS)
+
+conformance: setup
+	@$(PY) -m tests.conformance.mender_cases $(MENDER_CASES) $(ARGS)
 
 check: setup
 	.venv/bin/ruff format --check .
