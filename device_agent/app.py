@@ -201,6 +201,8 @@ def _ports(settings: Settings, opened: Journal, identity: "Identity") -> "Ports"
         health=HealthRunner(
             HealthSettings(environment), lambda: _reachable(settings), SystemClock(), time.sleep
         ),
+        scripts=_NoScripts(),
+        owner=_NoOwner(),
         clock=SystemClock(),
         attributes=facts(settings),
         new_id=lambda: secrets.token_hex(16),
@@ -287,3 +289,19 @@ class _Installers:
 
 def _environment() -> Mapping[str, str]:
     return {"PATH": MODULE_PATH, "LANG": os.environ.get("LANG", "C.UTF-8")}
+
+
+class _NoScripts:
+    def run(self, state: object, action: object, components: object) -> None:
+        pass
+
+    def check_image(self) -> None:
+        pass
+
+    def clear(self) -> None:
+        pass
+
+
+class _NoOwner:
+    def objection(self, gate: object) -> str | None:
+        return None

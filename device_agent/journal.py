@@ -8,17 +8,18 @@ import contextlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from device_agent.core.record import Record, consequences
+from device_agent.core.record import Consequences, Record, consequences
 from device_agent.errors import AgentError, TransientError
+from schemas.canonical import canonical
 from schemas.refusal import Refusal
 from schemas.resolve import Running
-from schemas.wire.decode import decode, encode, utc, utc_text
+from schemas.wire.decode import decode, encode, parse, utc, utc_text
 from schemas.wire.report import Event, EventKind
 from schemas.wire.types import ComponentSet
 
@@ -136,10 +137,37 @@ class Journal:
                 self._db.execute("INSERT OR REPLACE INTO record VALUES (1, ?)", (document,))
             if follows.running:
                 self._store_running(follows.running, record.slot)
+            if follows.installed or follows.artifact_name:
+                self._store_provides(follows)
             if follows.failed:
                 self._store_failed(*follows.failed)
             for event in events:
                 self._append(event)
+
+    def provides(self) -> Mapping[str, str]:
+        """Return what the installed artifacts of Mender's format provide, `artifact_name` first
+        of all. Empty when none was ever installed."""
+        document = (self._meta("provides") or "{}").encode()
+        return {str(key): str(value) for key, value in parse(document, limit=RECORD_LIMIT).items()}
+
+    def standalone(self) -> bytes | None:
+        """Return the record of the installation by hand that is at work, if there is one."""
+        text = self._meta("standalone")
+        return text.encode() if text else None
+
+    def keep_standalone(self, document: bytes, provides: Mapping[str, str] | None = None) -> None:
+        """Store that record, and what the device provides from now on, all or nothing."""
+        with self._transaction():
+            self._put("standalone", document.decode())
+            if provides is not None:
+                self._put("provides", canonical(dict(provides)).decode())
+
+    def drop_standalone(self, provides: Mapping[str, str] | None = None) -> None:
+        """The installation by hand is over. Again: no effect."""
+        with self._transaction():
+            self._db.execute("DELETE FROM meta WHERE name = 'standalone'")
+            if provides is not None:
+                self._put("provides", canonical(dict(provides)).decode())
 
     def raise_epochs(self, epochs: dict[str, int]) -> None:
         """Never accept a component of a lower epoch again. Lower floors are ignored."""
@@ -241,6 +269,16 @@ class Journal:
             "INSERT OR REPLACE INTO running VALUES (1, ?, ?, ?)",
             (running.set, kept, encode(running.content)),
         )
+
+    def _store_provides(self, follows: Consequences) -> None:
+        from device_agent.artifact.provides import NAME, provides_after
+
+        provides = self.provides()
+        for contents in follows.installed:
+            provides = provides_after(contents, provides)
+        if follows.artifact_name:
+            provides = {**provides, NAME: follows.artifact_name}
+        self._put("provides", canonical(dict(provides)).decode())
 
     def _store_failed(self, name: str, attempt: int) -> None:
         self._db.execute(

@@ -1,13 +1,17 @@
 """What the agent's driver needs from the world. Every method may be called twice."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from device_agent.core.component import BootFacts as BootFacts
 from device_agent.core.component import Component as Component
+from device_agent.core.component import Contents as Contents
 from device_agent.core.component import RebootNeed as RebootNeed
+from device_agent.core.scripts import Action as Action
+from device_agent.core.scripts import ScriptState as ScriptState
+from device_agent.core.states import Gate as Gate
 from schemas.wire.descriptor import Artifact, Descriptor, Health
 from schemas.wire.manifest import Manifest
 from schemas.wire.shard import ShardEntry
@@ -58,8 +62,11 @@ class Installer(Protocol):
     raises, and UpdateRejected before it has changed anything.
     """
 
-    def download(self, component: Component, source: ArtifactSource) -> None:
-        """Take the artifact to where install() needs it. Again: from the start, overwriting."""
+    def download(self, component: Component, source: ArtifactSource) -> Contents | None:
+        """Take the artifact to where install() needs it. Again: from the start, overwriting.
+
+        Returns what an artifact of Mender's format says of itself, None for any other.
+        """
         ...
 
     def install(self, component: Component) -> None: ...
@@ -110,6 +117,33 @@ class Bootloader(Protocol):
 
     def cancel(self) -> None:
         """Drop the trial, if any: the primary starts next. Again: no effect."""
+        ...
+
+
+class Scripts(Protocol):
+    """State scripts: the image's own, and those that artifacts brought."""
+
+    def run(self, state: ScriptState, action: Action, components: Sequence[str]) -> None:
+        """Run the scripts of `state` and `action`, those of `components` in their order.
+
+        Raises InstallFailed (SCRIPT) for the first one that fails; Error scripts run all the same.
+        """
+        ...
+
+    def check_image(self) -> None:
+        """Raise InstallFailed (SCRIPT) unless the image's scripts are of a version known here."""
+        ...
+
+    def clear(self) -> None:
+        """Remove what artifacts brought. Again: no effect. Raises OSError."""
+        ...
+
+
+class Owner(Protocol):
+    """The device's owner, who may say not now."""
+
+    def objection(self, gate: Gate) -> str | None:
+        """Return who objects to passing `gate` now, and why; None when nobody does."""
         ...
 
 
@@ -178,6 +212,8 @@ class Ports:
     bootloader: Bootloader
     machine: Machine
     health: HealthCheck
+    scripts: Scripts
+    owner: Owner
     clock: Clock
     attributes: Mapping[str, str]
     new_id: Callable[[], str]

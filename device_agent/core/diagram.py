@@ -3,6 +3,7 @@
 import sys
 
 from device_agent.core.record import MAX_ENTRIES
+from device_agent.core.scripts import AROUND, Around
 from device_agent.core.states import MEANING, RESUME, TRANSITIONS, Outcome, Place, State
 
 HEAD = """# The agent's state machine
@@ -26,8 +27,18 @@ By where the device is found: in a deployment without a root filesystem slots sa
 RESUME_FOOT = """
 `reboot`, on the same boot: again; a module that restarts no more than this agent is verified. After
 a restart: `rollback` where the old slot runs (the new one did not start), else `verify-reboot`.
-`rollback-reboot`: `verify-rollback` after a restart, else again. A state before which a person was
+`rollback-reboot`: `verify-rollback` after a restart, else again. `health` without a slot, after a
+second restart of what asked for one: `rollback`. A state before which a person was
 asked (`--stop-before`) has not begun, and is waited in again.
+"""
+
+SCRIPTS_HEAD = """
+## State scripts
+
+Which scripts run around a state's work: *enter* before it, *leave* when it went well, *error* when
+it or one of the others failed (not when it was interrupted). A failing *enter* keeps the work from
+being done, except on the way back: there it is reported, and stops nothing. The names are Mender's;
+`Idle` and `Sync` scripts run around the polls, outside of any deployment.
 """
 
 
@@ -39,12 +50,14 @@ def page() -> str:
     lines += ["    [*] --> download"]
     lines += _arrows()
     lines += ["    idle --> [*]", "```", "", *_transitions()]
+    lines += [SCRIPTS_HEAD, *_scripts()]
     lines += [RESUME_HEAD, *_resume(), RESUME_FOOT.rstrip()]
     lines += [
         "",
-        f"A deployment that has entered {MAX_ENTRIES} states goes round in circles: it is reported",
-        "as failed, with all it began as inconsistent, and the device is not touched any more",
-        "until a person looks or a new attempt comes.",
+        f"A deployment that has entered {MAX_ENTRIES} states goes round in circles: its modules",
+        "are told (`failure`, `cleanup`), it is reported as failed, with all it began as",
+        "inconsistent, and the device is not touched any more until a person looks or a new",
+        "attempt comes.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -71,6 +84,18 @@ def _transitions() -> list[str]:
         cells = [f"`{row[outcome]}`" if outcome in row else "" for outcome in Outcome]
         lines.append(f"| `{state}` | " + " | ".join(cells) + " |")
     return lines
+
+
+def _scripts() -> list[str]:
+    lines = ["| state | enter | leave | error |", "|---|---|---|---|"]
+    for state, around in AROUND.items():
+        lines.append(f"| `{state}` | {' | '.join(_script_names(around))} |")
+    return lines
+
+
+def _script_names(around: Around) -> list[str]:
+    named = {"Enter": around.enter, "Leave": around.leave, "Error": around.error}
+    return [f"`{state}_{action}`" if state else "" for action, state in named.items()]
 
 
 def _resume() -> list[str]:

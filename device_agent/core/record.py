@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from device_agent.core.component import Component, RebootNeed
+from device_agent.core.component import Component, Contents, RebootNeed, payloads
 from device_agent.core.states import FRESH_CHECK, UNDOING, Memory, Outcome, State
 from schemas.refusal import Code
 from schemas.resolve import Running
@@ -17,6 +17,8 @@ from schemas.wire.report import Outcome as Verdict
 from schemas.wire.types import ComponentSet, Count, Positive, RolloutId, SetId
 
 MAX_ENTRIES = 28  # more than any honest deployment enters, interruptions included: we are looping
+LAST_ENTRIES = 4  # beyond them, to tell the modules and to clean up
+INCONSISTENT = "_INCONSISTENT"  # what Mender appends to the artifact's name
 MAX_MESSAGE = 1000  # characters, of an event
 
 
@@ -36,7 +38,10 @@ class Record:
 
     `begun` counts the components whose installation was begun, `entries` the states entered,
     `tries` how often the present state was held because of trouble. `reboots` are the answers of
-    the installers. `stop_before` is a person's wish to be asked before that state.
+    the installers, `rollback_reboots` how many restarts led back. `contents` are what artifacts of
+    Mender's format said of themselves, by the component they came for. `inconsistent` are the
+    components that nobody knows about, `aftermath` what else went wrong, in words.
+    `stop_before` is a person's wish to be asked before that state.
     """
 
     set: SetId
@@ -57,6 +62,9 @@ class Record:
     inconsistent: tuple[str, ...] = ()
     waiting: str | None = None
     stop_before: State | None = None
+    contents: Mapping[str, Contents] = field(default_factory=dict)
+    aftermath: tuple[str, ...] = ()
+    rollback_reboots: Count = 0
 
     @property
     def memory(self) -> Memory:
@@ -75,9 +83,14 @@ class Record:
         return self.components[:1] if self.slot is not None else self.components
 
     @property
-    def touched(self) -> tuple[Component, ...]:
-        """The components that know of the deployment: downloaded or begun."""
-        return self.components[: max(self.begun, len(self.before_reboot))]
+    def in_trial(self) -> tuple[Component, ...]:
+        """The components that MODULES installs, in the trial boot of the new rootfs."""
+        return self.components[len(self.before_reboot) :]
+
+    @property
+    def rebooting(self) -> tuple[Component, ...]:
+        """The components that want a restart, each in its way (`reboots`)."""
+        return tuple(item for item in self.components if item.name in self.reboots)
 
     @property
     def undo(self) -> tuple[Component, ...]:
@@ -87,13 +100,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of a state's work."""
+    """What came of a state's work. `last` is the component that has to be installed last."""
 
     outcome: Outcome
     problem: Problem | None = None
     inconsistent: tuple[str, ...] = ()
+    aftermath: tuple[str, ...] = ()
     reboots: Mapping[str, RebootNeed] = field(default_factory=dict)
+    contents: Mapping[str, Contents] = field(default_factory=dict)
+    last: str | None = None
     waiting: str | None = None
+    objected: bool = False
 
 
 def entered(record: Record, state: State, boot_id: str) -> Record:
@@ -121,16 +138,35 @@ def _last(record: Record, state: State) -> int:
 
 def noted(record: Record, step: Step) -> Record:
     """Return the record with what came of its state. The first problem stays."""
-    unknown = dict.fromkeys((*record.inconsistent, *step.inconsistent))
     before = {} if record.state is State.ROLLBACK else record.reboots
+    components = unpacked(record.components, step.contents)
     return replace(
         record,
+        components=tuple(sorted(components, key=lambda component: component.name == step.last)),
+        contents={**record.contents, **step.contents},
         problem=record.problem or step.problem,
-        inconsistent=tuple(unknown),
+        inconsistent=_joined(record.inconsistent, step.inconsistent),
+        aftermath=_joined(record.aftermath, step.aftermath),
         reboots={**before, **step.reboots},
+        rollback_reboots=record.rollback_reboots + (record.state is State.ROLLBACK_REBOOT),
         waiting=step.waiting,
-        tries=record.tries + (step.outcome is Outcome.HOLD),
+        tries=record.tries + (step.outcome is Outcome.HOLD and not step.objected),
     )
+
+
+def _joined(before: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*before, *more)))
+
+
+def unpacked(
+    components: tuple[Component, ...], contents: Mapping[str, Contents]
+) -> tuple[Component, ...]:
+    """Return the components as their artifacts turned out: one a payload, none for an empty one."""
+    found: list[Component] = []
+    for component in components:
+        inside = contents.get(component.name)
+        found += payloads(component, inside) if inside else (component,)
+    return tuple(found)
 
 
 def resumed(record: Record, state: State) -> Record:
@@ -154,6 +190,7 @@ _INTERRUPTED = {
     State.INSTALL: FailureClass.INSTALL,
     State.REBOOT: FailureClass.REBOOT,
     State.VERIFY_REBOOT: FailureClass.REBOOT,
+    State.MODULES_DOWNLOAD: FailureClass.REBOOT,
     State.MODULES: FailureClass.INSTALL,
     State.HEALTH: FailureClass.REBOOT,
     State.COMMIT: FailureClass.COMMIT,
@@ -161,37 +198,55 @@ _INTERRUPTED = {
 
 
 def looping(record: Record) -> bool:
-    return record.entries > MAX_ENTRIES
+    """Say whether to give up. The modules are told, and what they left is removed, all the same."""
+    last_words = record.state in (State.FAILURE, State.CLEANUP)
+    return record.entries > MAX_ENTRIES + (LAST_ENTRIES if last_words else 0)
 
 
 def given_up(record: Record) -> Record:
     """Return the record's honest last word when it went round too often: nobody knows."""
     reason = f"gave up after {MAX_ENTRIES} states, the last was {record.state}; a person must look"
     problem = record.problem or Problem(Verdict.FAILED, FailureClass.UNKNOWN, reason, Code.STATE)
-    names = (component.name for component in record.components[: record.begun])
-    unknown = tuple(dict.fromkeys((*record.inconsistent, *names)))
-    failed = replace(problem, verdict=Verdict.FAILED)
-    return replace(record, state=State.IDLE, problem=failed, inconsistent=unknown)
+    begun = tuple(component.name for component in record.components[: record.begun])
+    return replace(
+        record,
+        problem=replace(problem, verdict=Verdict.FAILED),
+        inconsistent=_joined(record.inconsistent, begun),
+        aftermath=_joined(record.aftermath, (reason,)) if record.problem else record.aftermath,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
     """What the journal stores with a record, in the same transaction.
 
-    `failed` is (set, attempt), never to be tried again; `over`: the record itself goes.
+    `installed` are artifacts whose provides hold from now on, `artifact_name` the name that says
+    that nobody knows. `failed` is (set, attempt), never to be tried again; `over`: the record
+    itself goes.
     """
 
     running: Running | None
+    installed: tuple[Contents, ...]
+    artifact_name: str | None
     failed: tuple[str, int] | None
     over: bool
 
 
 def consequences(record: Record) -> Consequences:
     failed = record.problem is not None and record.problem.verdict is Verdict.FAILED
+    committed, over = record.state is State.FINISH, record.state is State.IDLE
+    contents = tuple(record.contents.values())
+    unknown = [
+        inside.name
+        for name, inside in record.contents.items()
+        if any(one == name or one.startswith(f"{name}.") for one in record.inconsistent)
+    ]
     return Consequences(
-        running=Running(record.set, record.content) if record.state is State.FINISH else None,
+        running=Running(record.set, record.content) if committed else None,
+        installed=contents if committed else (),
+        artifact_name=f"{unknown[-1]}{INCONSISTENT}" if over and unknown else None,
         failed=(record.set, record.attempt) if failed else None,
-        over=record.state is State.IDLE,
+        over=over,
     )
 
 
@@ -216,6 +271,10 @@ def state_event(record: Record, id: str, at: datetime) -> Event:
         outcome=problem.verdict,
         failure=problem.failure,
         code=problem.code,
-        message=problem.message[:MAX_MESSAGE] or None,
+        message=_in_words(problem, record.aftermath),
         inconsistent=record.inconsistent,
     )
+
+
+def _in_words(problem: Problem, aftermath: tuple[str, ...]) -> str | None:
+    return "; ".join(filter(None, (problem.message, *aftermath)))[:MAX_MESSAGE] or None

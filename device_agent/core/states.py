@@ -16,6 +16,7 @@ class State(StrEnum):
     REBOOT_WAIT = "reboot-wait"
     REBOOT = "reboot"
     VERIFY_REBOOT = "verify-reboot"
+    MODULES_DOWNLOAD = "modules-download"
     MODULES = "modules"
     HEALTH = "health"
     COMMIT = "commit"
@@ -38,17 +39,37 @@ class Outcome(StrEnum):
     ABANDON = "abandon"  # the target is gone; nothing irreversible was done
 
 
+class Gate(StrEnum):
+    """What a device's owner may object to."""
+
+    DOWNLOAD = "download"
+    INSTALL = "install"
+    REBOOT = "reboot"
+
+
 S = State
 OK, FAIL, SKIP, MORE = Outcome.SUCCESS, Outcome.FAILURE, Outcome.SKIP, Outcome.MORE
 HOLD, ABANDON = Outcome.HOLD, Outcome.ABANDON
 
 TRANSITIONS: dict[State, dict[Outcome, State]] = {
-    S.DOWNLOAD: {OK: S.INSTALL_WAIT, FAIL: S.CLEANUP, HOLD: S.DOWNLOAD, ABANDON: S.CLEANUP},
+    S.DOWNLOAD: {
+        OK: S.INSTALL_WAIT,
+        FAIL: S.CLEANUP,
+        SKIP: S.FINISH,  # artifacts that only tell what the device runs already
+        HOLD: S.DOWNLOAD,
+        ABANDON: S.CLEANUP,
+    },
     S.INSTALL_WAIT: {OK: S.INSTALL, FAIL: S.CLEANUP, HOLD: S.INSTALL_WAIT, ABANDON: S.CLEANUP},
     S.INSTALL: {OK: S.REBOOT_WAIT, FAIL: S.ROLLBACK, SKIP: S.HEALTH, MORE: S.INSTALL},
     S.REBOOT_WAIT: {OK: S.REBOOT, FAIL: S.ROLLBACK, HOLD: S.REBOOT_WAIT, ABANDON: S.ROLLBACK},
     S.REBOOT: {OK: S.VERIFY_REBOOT, FAIL: S.ROLLBACK},
-    S.VERIFY_REBOOT: {OK: S.MODULES, FAIL: S.ROLLBACK, SKIP: S.HEALTH},
+    S.VERIFY_REBOOT: {OK: S.MODULES_DOWNLOAD, FAIL: S.ROLLBACK, SKIP: S.HEALTH},
+    S.MODULES_DOWNLOAD: {
+        OK: S.MODULES,
+        FAIL: S.ROLLBACK,
+        SKIP: S.HEALTH,
+        HOLD: S.MODULES_DOWNLOAD,
+    },
     S.MODULES: {OK: S.HEALTH, FAIL: S.ROLLBACK, MORE: S.MODULES},
     S.HEALTH: {OK: S.COMMIT, FAIL: S.ROLLBACK},
     S.COMMIT: {OK: S.FINISH, FAIL: S.ROLLBACK},
@@ -68,7 +89,8 @@ MEANING: dict[State, str] = {
     S.REBOOT_WAIT: "ask the tree again before the device goes away from its users",
     S.REBOOT: "activate what was installed, then restart",
     S.VERIFY_REBOOT: "does what was installed run?",
-    S.MODULES: "inside the trial boot: download and install the modules that belong to it",
+    S.MODULES_DOWNLOAD: "inside the trial boot: take the artifacts of the modules",
+    S.MODULES: "inside the trial boot: each module's ArtifactInstall",
     S.HEALTH: "the descriptors' health checks",
     S.COMMIT: "the commit point: the bootloader's commit, or the first module's ArtifactCommit",
     S.FINISH: "the other modules' ArtifactCommit, repeated up to a bound",
@@ -120,7 +142,7 @@ def place(slot: str | None, boot: BootFacts) -> Place:
     return Place.COMMITTED if boot.primary == slot else Place.TRIAL
 
 
-_ON_TARGET_OR_ROLLBACK = {Place.ELSEWHERE: S.ROLLBACK}
+_ON_TARGET_OR_ROLLBACK: dict[Place, State] = {Place.ELSEWHERE: S.ROLLBACK}
 
 RESUME: dict[State, dict[Place, State]] = {
     # The work of these is repeated wherever the device is, because nothing depends on the slot.
@@ -129,7 +151,9 @@ RESUME: dict[State, dict[Place, State]] = {
     # Half-installed: never boot it, never run ArtifactInstall twice.
     S.INSTALL: dict.fromkeys(Place, S.ROLLBACK),
     S.MODULES: dict.fromkeys(Place, S.ROLLBACK),
-    S.VERIFY_REBOOT: _ON_TARGET_OR_ROLLBACK,
+    # A module is not asked twice whether its restart went well; whether a slot runs can be seen.
+    S.VERIFY_REBOOT: {Place.NO_SLOT: S.ROLLBACK, **_ON_TARGET_OR_ROLLBACK},
+    S.MODULES_DOWNLOAD: _ON_TARGET_OR_ROLLBACK,
     S.HEALTH: _ON_TARGET_OR_ROLLBACK,
     # Whether a module's ArtifactCommit took effect nobody knows; the bootloader does know.
     S.COMMIT: {
@@ -141,7 +165,7 @@ RESUME: dict[State, dict[Place, State]] = {
 """After an interruption, by place: the state to go on with. Places not named: the same state.
 REBOOT and ROLLBACK_REBOOT depend on whether the device has restarted; see `resume_state`."""
 
-NEEDS_TARGET = frozenset({S.VERIFY_REBOOT, S.MODULES, S.HEALTH, S.COMMIT})
+NEEDS_TARGET = frozenset({S.VERIFY_REBOOT, S.MODULES_DOWNLOAD, S.MODULES, S.HEALTH, S.COMMIT})
 
 
 def resume_state(memory: Memory, boot: BootFacts) -> State:
@@ -162,5 +186,7 @@ def resume_state(memory: Memory, boot: BootFacts) -> State:
             return S.ROLLBACK if here is Place.ELSEWHERE else S.VERIFY_REBOOT
         case S.ROLLBACK_REBOOT:
             return S.VERIFY_ROLLBACK if rebooted else S.ROLLBACK_REBOOT
+        case S.HEALTH if here is Place.NO_SLOT and rebooted and memory.reboot is not RebootNeed.NO:
+            return S.ROLLBACK  # what needed one restart was not made for two
         case _:
             return RESUME[memory.state].get(here, memory.state)

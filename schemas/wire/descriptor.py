@@ -13,6 +13,7 @@ DESCRIPTOR_LIMIT = 64 * 1024  # bytes
 
 Installer = Annotated[str, Matching(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")]
 ROOTFS_AB = "rootfs-ab"
+MENDER = "mender"  # an artifact of Mender's format: its payload types name the Update Modules
 
 
 class Scope(StrEnum):

@@ -24,6 +24,8 @@ from schemas.wire.types import ComponentRef
 from tests.support.agent_fakes import (
     STOP,
     FakeClock,
+    FakeOwner,
+    FakeScripts,
     a_component,
     a_descriptor,
     a_manifest,
@@ -328,6 +330,8 @@ def crashing_ports(world: World, instants: Instants) -> Ports:
         bootloader=bootloader,
         machine=PowerButton(instants),
         health=ScenarioHealth(instants, fault),
+        scripts=FakeScripts(),
+        owner=FakeOwner(),
         clock=FakeClock(),
         attributes={"hardware": "x86"},
         new_id=lambda: secrets.token_hex(16),

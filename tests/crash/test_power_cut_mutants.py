@@ -6,10 +6,11 @@ break an invariant. The list says in which way each bug would hurt.
 # ruff: noqa: ARG005 - what is replaced has arguments
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from device_agent import driver
+from device_agent import driver, work
 from device_agent.core import record as records
 from device_agent.core import states
 from device_agent.core.record import Record, Step
@@ -51,15 +52,15 @@ def transition(state: State, outcome: Outcome, wrong: State) -> Plant:
 
 
 def activate_before_the_check(patch: pytest.MonkeyPatch) -> None:
-    work = driver._work
+    real = work._work
 
     def eager(state: State, record: Record, journal: Journal, ports: Ports) -> Step:
         if state is State.REBOOT_WAIT:
             for component in record.before_reboot:
                 ports.installer(component.descriptor.installer).activate(component)
-        return work(state, record, journal, ports)
+        return real(state, record, journal, ports)
 
-    patch.setattr(driver, "_work", eager)
+    patch.setattr(work, "_work", eager)
 
 
 def ignore_the_boot_id(patch: pytest.MonkeyPatch) -> None:
@@ -109,14 +110,14 @@ def forget_what_runs(patch: pytest.MonkeyPatch) -> None:
     real = records.consequences
 
     def forgetful(record: Record) -> records.Consequences:
-        return records.Consequences(None, real(record).failed, real(record).over)
+        return replace(real(record), running=None)
 
     patch.setattr("device_agent.journal.consequences", forgetful)
 
 
 def believe_a_failed_commit(patch: pytest.MonkeyPatch) -> None:
     """Take the bootloader's complaint for the truth, instead of looking."""
-    patch.setattr(driver, "_place", lambda record, ports: Place.TRIAL)
+    patch.setattr(work, "found", lambda record, ports: Place.TRIAL)
 
 
 BUGS: dict[str, tuple[Plant, str, Mode]] = {

@@ -3,15 +3,16 @@ the file bootloader and SQLite need nothing but a directory."""
 # ruff: noqa: ARG002, ARG005 - these are ports' shapes
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 
-from device_agent.core.component import Component, RebootNeed
+from device_agent.core.component import Component, Contents, RebootNeed
 from device_agent.core.record import Record
-from device_agent.core.states import State
-from device_agent.errors import UpdateRejected
+from device_agent.core.scripts import Action, ScriptState
+from device_agent.core.states import Gate, State
+from device_agent.errors import InstallFailed, UpdateRejected
 from device_agent.ports import (
     ArtifactSource,
     Bootloader,
@@ -178,6 +179,8 @@ class FakeInstaller:
     errors: dict[str, Exception] = field(default_factory=dict)
     need: RebootNeed = RebootNeed.NO
     undoable: bool = True
+    not_undoable: tuple[str, ...] = ()
+    contents: dict[str, Contents] = field(default_factory=dict)
 
     def _call(self, name: str, component: Component) -> None:
         self.calls.append(f"{name} {component.name}")
@@ -185,8 +188,9 @@ class FakeInstaller:
         if error:
             raise error
 
-    def download(self, component: Component, source: ArtifactSource) -> None:
+    def download(self, component: Component, source: ArtifactSource) -> Contents | None:
         self._call("download", component)
+        return self.contents.get(component.name)
 
     def install(self, component: Component) -> None:
         self._call("install", component)
@@ -206,7 +210,7 @@ class FakeInstaller:
 
     def supports_rollback(self, component: Component) -> bool:
         self._call("supports_rollback", component)
-        return self.undoable
+        return self.undoable and component.name not in self.not_undoable
 
     def rollback(self, component: Component) -> None:
         self._call("rollback", component)
@@ -229,6 +233,37 @@ class NoSource:
 
     def stream(self, artifact: Artifact) -> Iterator[bytes]:
         yield from ()
+
+
+@dataclass
+class FakeScripts:
+    """Writes down which scripts run, in `calls` or where it is told. `failing` by name fail."""
+
+    calls: list[str] = field(default_factory=list)
+    failing: tuple[str, ...] = ()
+
+    def run(self, state: ScriptState, action: Action, components: Sequence[str]) -> None:
+        name = f"{state}_{action}"
+        self.calls.append(f"{name} {' '.join(components)}".rstrip())
+        if name in self.failing:
+            raise InstallFailed(f"{name}: it broke", FailureClass.SCRIPT)
+
+    def check_image(self) -> None:
+        if "version" in self.failing:
+            raise InstallFailed("version: unknown", FailureClass.SCRIPT)
+
+    def clear(self) -> None:
+        pass
+
+
+@dataclass
+class FakeOwner:
+    """Objects to the gates in `objections`."""
+
+    objections: dict[Gate, str] = field(default_factory=dict)
+
+    def objection(self, gate: Gate) -> str | None:
+        return self.objections.get(gate)
 
 
 @dataclass
@@ -265,6 +300,8 @@ def fake_ports(
     machine: Machine | None = None,
     health: FakeHealth | None = None,
     clock: FakeClock | None = None,
+    scripts: FakeScripts | None = None,
+    owner: FakeOwner | None = None,
 ) -> Ports:
     """Return a world in which every kind of component is installed by `installer`."""
     return Ports(
@@ -274,6 +311,8 @@ def fake_ports(
         bootloader=bootloader,
         machine=machine or FakeMachine(),
         health=health or FakeHealth(),
+        scripts=scripts or FakeScripts(),
+        owner=owner or FakeOwner(),
         clock=clock or FakeClock(),
         attributes={"hardware": "x86"},
         new_id=ids(),

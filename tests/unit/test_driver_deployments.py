@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent import driver
+from device_agent import driver, work
 from device_agent.boot.file import FileBootloader
 from device_agent.boot.firmware import boot
 from device_agent.core.component import RebootNeed
@@ -99,7 +99,8 @@ def test_a_failed_rollback_is_reported_inconsistent_and_the_first_problem_stays(
     other = InstallFailed("cannot undo", FailureClass.ROLLBACK)
     device = a_module_device(tmp_path, errors={"install": BROKEN, "rollback": other})
     device.run()
-    assert (device.last_word.message, device.last_word.inconsistent) == ("it broke", ("app",))
+    assert device.last_word.message == "it broke; app was not rolled back: cannot undo"
+    assert device.last_word.inconsistent == ("app",)
 
 
 def test_a_cleanup_that_fails_does_not_fail_the_update(tmp_path: Path) -> None:
@@ -140,6 +141,7 @@ def test_modules_beside_a_rootfs_are_installed_inside_the_trial_boot(tmp_path: P
     assert device.calls[3:] == [
         "verify os",
         "download app",
+        "supports_rollback app",
         "install app",
         "commit os",
         "commit app",
@@ -182,8 +184,8 @@ def test_a_commit_after_the_commit_point_is_repeated_and_then_reported_inconsist
 ) -> None:
     device = Device(tmp_path, a_record(MODULE, OTHER))
     device.installer.errors["commit cfg"] = BROKEN
-    results = [device.run() for _ in range(driver.MAX_COMMITS)]
-    assert results == [Result.WAITING] * (driver.MAX_COMMITS - 1) + [Result.IDLE]
+    results = [device.run() for _ in range(work.MAX_COMMITS)]
+    assert results == [Result.WAITING] * (work.MAX_COMMITS - 1) + [Result.IDLE]
     assert device.last_word.inconsistent == ("cfg",)
     assert "rollback app" not in device.calls
 
@@ -212,6 +214,7 @@ def test_a_rollback_that_never_works_is_given_up_and_reported(tmp_path: Path) ->
     assert result is Result.IDLE
     assert device.last_word.outcome is Outcome.FAILED
     assert device.last_word.inconsistent == ("os",)
+    assert device.calls[-2:] == ["failure os", "cleanup os"]
     before = list(device.calls)
     assert device.run() is Result.IDLE
     assert device.calls == before, "the device is not touched any more"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent import driver
+from device_agent import driver, work
 from device_agent.boot.file import FileBootloader
 from device_agent.boot.firmware import boot
 from device_agent.core.record import MAX_ENTRIES
@@ -32,8 +32,8 @@ from tests.support.driver_device import NETWORK, Device, SlotInstaller, a_module
 
 def test_a_download_waits_for_the_network_and_ends_neutral_at_a_bound(tmp_path: Path) -> None:
     device = a_module_device(tmp_path, errors={"download": NETWORK})
-    results = [device.run() for _ in range(driver.MAX_DOWNLOADS)]
-    assert results == [Result.WAITING] * (driver.MAX_DOWNLOADS - 1) + [Result.IDLE]
+    results = [device.run() for _ in range(work.MAX_DOWNLOADS)]
+    assert results == [Result.WAITING] * (work.MAX_DOWNLOADS - 1) + [Result.IDLE]
     word = device.last_word
     assert (word.outcome, word.failure) == (Outcome.NEUTRAL, FailureClass.NETWORK)
     assert device.journal.failed() == {}, "network trouble must not doom a set"

@@ -36,7 +36,8 @@ def test_a_cleanup_never_fails_an_update() -> None:
 
 def test_only_waiting_and_repeated_states_may_hold() -> None:
     holding = {state for state, row in TRANSITIONS.items() if Outcome.HOLD in row}
-    assert holding == {S.DOWNLOAD, S.INSTALL_WAIT, S.REBOOT_WAIT, S.FINISH}
+    waits = {S.INSTALL_WAIT, S.REBOOT_WAIT}
+    assert holding == waits | {S.DOWNLOAD, S.MODULES_DOWNLOAD, S.FINISH}
 
 
 def test_what_holds_or_repeats_stays_in_its_state() -> None:
@@ -116,12 +117,16 @@ AGENT, NO, MODULE = RebootNeed.AGENT, RebootNeed.NO, RebootNeed.MODULE
         ),
         pytest.param(S.VERIFY_REBOOT, "b", AGENT, TRIAL_LATER, S.VERIFY_REBOOT, id="second try"),
         pytest.param(S.VERIFY_REBOOT, "b", AGENT, OLD_LATER, S.ROLLBACK, id="no tries left"),
-        pytest.param(S.VERIFY_REBOOT, None, AGENT, OLD_LATER, S.VERIFY_REBOOT, id="verify again"),
+        pytest.param(S.VERIFY_REBOOT, None, AGENT, OLD_SAME, S.ROLLBACK, id="as Mender does"),
+        pytest.param(S.MODULES_DOWNLOAD, "b", AGENT, TRIAL_LATER, S.MODULES_DOWNLOAD, id="again"),
+        pytest.param(S.MODULES_DOWNLOAD, "b", AGENT, OLD_LATER, S.ROLLBACK, id="it fell back"),
         pytest.param(S.MODULES, "b", AGENT, TRIAL_SAME, S.ROLLBACK, id="a module half-installed"),
         pytest.param(S.MODULES, "b", AGENT, OLD_LATER, S.ROLLBACK, id="fell back while installing"),
         pytest.param(S.HEALTH, "b", AGENT, TRIAL_LATER, S.HEALTH, id="check again"),
         pytest.param(S.HEALTH, "b", AGENT, OLD_LATER, S.ROLLBACK, id="fell back while checking"),
         pytest.param(S.HEALTH, None, NO, OLD_LATER, S.HEALTH, id="a module is checked again"),
+        pytest.param(S.HEALTH, None, AGENT, OLD_SAME, S.HEALTH, id="in the boot it was made for"),
+        pytest.param(S.HEALTH, None, AGENT, OLD_LATER, S.ROLLBACK, id="a second restart"),
         pytest.param(S.COMMIT, "b", AGENT, TRIAL_SAME, S.COMMIT, id="commit again"),
         pytest.param(S.COMMIT, "b", AGENT, COMMITTED, S.FINISH, id="the bootloader says committed"),
         pytest.param(S.COMMIT, "b", AGENT, OLD_LATER, S.ROLLBACK, id="cut before the commit"),
