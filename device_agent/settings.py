@@ -1,11 +1,13 @@
 """The agent's configuration, `/etc/fleetcd/agent.toml`: read strictly, once.
 
 An unknown key is an error with a suggestion; types are checked; relative paths are relative to the
-file. Sections are the dataclasses below.
+file. Sections are the dataclasses below. A device that is only updated by hand needs no server, no
+trust, and not even the file: `load_local`.
 """
 
 import difflib
 import re
+import socket
 import tomllib
 import types
 import typing
@@ -19,6 +21,7 @@ LIMIT = 256 * 1024  # bytes
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
 
 Section = TypeVar("Section")
+LocalT = TypeVar("LocalT", bound="Local")
 
 
 class Misconfigured(Exception):
@@ -66,13 +69,43 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Modules:
-    """Where Update Modules lie, and how many seconds each of their calls may take."""
+    """Where Update Modules lie, and how many seconds each of their calls may take. The first
+    directory that has one wins; those that come with the agent are looked at last."""
 
     directories: tuple[Path, ...] = (
         Path("/usr/share/fleetcd/modules/v3"),
         Path("/usr/share/mender/modules/v3"),
     )
     timeout: float = 4 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scripts:
+    """The image's state scripts, and seconds: for one run, between two runs of a script that asks
+    to be run again (exit 21), and for all of them."""
+
+    directory: Path = Path("/etc/mender/scripts")
+    timeout: float = 3600.0
+    retry_interval: float = 60.0
+    retry_timeout: float = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Artifacts:
+    """With `verify_keys` (PEM files), every `.mender` artifact has to be signed by one of them.
+    A bootstrap artifact has to be signed unless `unsigned_bootstrap` is `accept`."""
+
+    verify_keys: tuple[Path, ...] = ()
+    unsigned_bootstrap: Literal["refuse", "accept"] = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Where the device's owner may object (`inhibit.d`), and the socket that tells local
+    applications how it stands (`none`: no socket)."""
+
+    inhibit: tuple[Path, ...] = (Path("/etc/fleetcd/inhibit.d"), Path("/run/fleetcd/inhibit.d"))
+    status: Literal["none"] | Path = Path("/run/fleetcd/status.sock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +133,18 @@ class Reports:
     heartbeat: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """What an installation by hand needs to know."""
+
     device: Device
-    server: Server
-    trust: Trust
+    server: Server | None = None
+    trust: Trust | None = None
     boot: Boot = field(default_factory=Boot)
     modules: Modules = field(default_factory=Modules)
+    scripts: Scripts = field(default_factory=Scripts)
+    artifacts: Artifacts = field(default_factory=Artifacts)
+    owner: Owner = field(default_factory=Owner)
     machine: Machine = field(default_factory=Machine)
     poll: Poll = field(default_factory=Poll)
     reports: Reports = field(default_factory=Reports)
@@ -116,8 +154,32 @@ class Settings:
         return self.device.state / "journal.db"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(Local):
+    """What a device of a fleet needs to know."""
+
+    server: Server
+    trust: Trust
+
+
 def load(path: Path) -> Settings:
     """Return the configuration in `path`. Raises Misconfigured."""
+    return parse(_read(path), path)
+
+
+def load_local(path: Path) -> Local:
+    """Return what `path` says to an installation by hand; the default file may be missing."""
+    if path == DEFAULT_PATH and not path.exists():
+        return Local(device=Device(name=_hostname()))
+    return _parsed(Local, _read(path), path)
+
+
+def _hostname() -> str:
+    name = socket.gethostname().lower()
+    return name if NAME.fullmatch(name) else "device"
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(LIMIT + 1)
@@ -125,21 +187,25 @@ def load(path: Path) -> Settings:
         raise Misconfigured(f"{path}: {error.strerror}; name it with --config") from error
     if len(data) > LIMIT:
         raise Misconfigured(f"{path}: more than {LIMIT} bytes")
-    return parse(data, path)
+    return data
 
 
 def parse(data: bytes, path: Path) -> Settings:
     """Return the configuration in `data`, as it lies at `path`. Raises Misconfigured."""
+    return _parsed(Settings, data, path)
+
+
+def _parsed(kind: type[LocalT], data: bytes, path: Path) -> LocalT:
     try:
         document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path}: {error}") from error
-    settings = _section(Settings, document, path, "")
+    settings = _section(kind, document, path, "")
     _check(settings, path)
     return settings
 
 
-def _check(settings: Settings, path: Path) -> None:
+def _check(settings: Local, path: Path) -> None:
     if not NAME.fullmatch(settings.device.name):
         raise Misconfigured(
             f"{path}: device.name: {settings.device.name!r} is not a name; use at most 63 of"
@@ -152,7 +218,10 @@ def _check(settings: Settings, path: Path) -> None:
         raise Misconfigured(f"{path}: boot.slots: name exactly the slots a and b")
     if not 0 <= settings.poll.jitter < 1:
         raise Misconfigured(f"{path}: poll.jitter: a fraction from 0 to below 1")
-    if min(settings.poll.interval, settings.reports.heartbeat, settings.modules.timeout) <= 0:
+    scripts = settings.scripts
+    seconds = (scripts.timeout, scripts.retry_interval, scripts.retry_timeout)
+    polls = (settings.poll.interval, settings.reports.heartbeat)
+    if min(*seconds, *polls, settings.modules.timeout) <= 0:
         raise Misconfigured(f"{path}: intervals and timeouts are more than 0 seconds")
 
 
@@ -179,10 +248,7 @@ def _suggestion(key: str, known: Mapping[str, object]) -> str:
 def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        options = [option for option in arguments if option is not type(None)]
-        lists = isinstance(value, list)
-        fitting = [option for option in options if (typing.get_origin(option) is tuple) == lists]
-        return _value((fitting or options)[0], value, path, where)
+        return _value(_fitting(arguments, value), value, path, where)
     if origin is Literal:
         if value not in arguments:
             raise Misconfigured(f"{path}: {where}: one of {', '.join(map(repr, arguments))}")
@@ -202,6 +268,18 @@ def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
     if kind is str:
         return _expect(str, value, path, where)
     return _section(kind, _expect(dict, value, path, where), path, f"{where}.")
+
+
+def _fitting(arguments: tuple[Any, ...], value: Any) -> Any:
+    """Return the one of a union's types that `value` is meant for."""
+    options = [option for option in arguments if option is not type(None)]
+    words = [option for option in options if typing.get_origin(option) is Literal]
+    if any(value in typing.get_args(option) for option in words if isinstance(value, str)):
+        return words[0]
+    lists = isinstance(value, list)
+    others = [option for option in options if option not in words]
+    fitting = [option for option in others if (typing.get_origin(option) is tuple) == lists]
+    return (fitting or words or options)[0]
 
 
 _WORDS = {str: "text in quotes", float: "a number", list: "a list", dict: "a table"}

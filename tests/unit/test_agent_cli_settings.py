@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.settings import Misconfigured, load, parse
+from device_agent.settings import Misconfigured, load, load_local, parse
 
 WHERE = Path("/etc/fleetcd/agent.toml")
 LEAST = '[device]\nname = "kiosk-0001"\n[server]\ntree = "https://t"\n[trust]\nroot = "root.json"\n'
@@ -87,3 +87,24 @@ def test_a_mistake_is_named_with_file_and_key(text: str, complaint: str) -> None
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"agent\.toml: No such file"):
         load(tmp_path / "agent.toml")
+
+
+def test_the_status_socket_is_a_path_or_none() -> None:
+    none, path = (LEAST + f'[owner]\nstatus = "{value}"\n' for value in ("none", "s.sock"))
+    assert parse(none.encode(), WHERE).owner.status == "none"
+    assert parse(path.encode(), WHERE).owner.status == Path("/etc/fleetcd/s.sock")
+
+
+def test_an_installation_by_hand_needs_no_server(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text('[device]\nname = "bench-1"\n', encoding="utf-8")
+    assert load_local(path).server is None
+    with pytest.raises(Misconfigured, match="server: missing"):
+        load(path)
+
+
+def test_an_installation_by_hand_hears_of_unknown_keys_too(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text('[device]\nname = "bench-1"\n[modules]\ntimout = 3\n', encoding="utf-8")
+    with pytest.raises(Misconfigured, match="did you mean timeout"):
+        load_local(path)
