@@ -7,6 +7,7 @@ payloads' type-infos name. The device type is no provide, as it never changes.
 from collections.abc import Iterable, Mapping
 
 from device_agent.artifact.reader import Header
+from device_agent.core.component import Contents
 from device_agent.errors import UpdateRejected
 from schemas.refusal import Code
 from schemas.wire.report import FailureClass
@@ -27,27 +28,40 @@ def expect_fitting(header: Header, provides: Mapping[str, str], device_type: str
             raise _refused(f"it needs {key} {_any(accepted)}, this device has {found}")
 
 
-def provides_after(header: Header, provides: Mapping[str, str]) -> Mapping[str, str]:
+def contents(header: Header) -> Contents:
+    """Return what is kept of an artifact until its deployment is over.
+
+    A payload that says nothing of clearing clears everything: it was written for devices that only
+    knew a name. Mender does so standalone; its daemon keeps all.
+    """
+    provides: dict[str, str] = {}
+    clears: list[str] = []
+    for payload in header.payloads:
+        provides |= payload.provides
+        clears += ("*",) if payload.clears is None else payload.clears
+    return Contents(
+        name=header.name,
+        group=header.group,
+        modules=tuple(payload.type for payload in header.payloads if payload.type is not None),
+        provides=provides,
+        clears=tuple(clears),
+    )
+
+
+def provides_after(contents: Contents, provides: Mapping[str, str]) -> Mapping[str, str]:
     """Return what a device with `provides` provides after it has installed the artifact.
 
-    Cleared first, then set. A payload that says nothing of clearing clears everything: it was
-    written for devices that only knew a name. Mender does so standalone; its daemon keeps all.
+    Cleared first, then set: no payload clears what another one of the artifact provides.
     """
-    patterns = [
-        pattern
-        for payload in header.payloads
-        for pattern in (("*",) if payload.clears is None else payload.clears)
-    ]
     kept = {
         key: value
         for key, value in provides.items()
-        if not any(matches(pattern, key) for pattern in patterns)
+        if not any(matches(pattern, key) for pattern in contents.clears)
     }
-    for payload in header.payloads:
-        kept |= payload.provides
-    if header.group is not None:
-        kept[GROUP] = header.group
-    return kept | {NAME: header.name}
+    kept |= contents.provides
+    if contents.group is not None:
+        kept[GROUP] = contents.group
+    return kept | {NAME: contents.name}
 
 
 def matches(pattern: str, key: str) -> bool:

@@ -1,6 +1,6 @@
 """Reads an artifact as it arrives, and hands each file to a consumer while it is checked."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 from device_agent.errors import UpdateRejected
@@ -61,7 +61,7 @@ class Artifact:
         """Return the id of the key that verified the signature; None when none was configured."""
         return self._artifact.signed_by
 
-    def files(self) -> Iterator[File]:
+    def files(self) -> Generator[File, None, None]:
         """Yield the files of all payloads; what is not read of one is still checked.
 
         The artifact is whole when this has ended, not before. Raises UpdateRejected, as each file's

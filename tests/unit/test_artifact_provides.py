@@ -1,14 +1,16 @@
 """Which device an artifact fits, and what it provides afterwards."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agent.artifact.provides import expect_fitting, matches, provides_after
+from device_agent.artifact.provides import contents, expect_fitting, matches, provides_after
 from device_agent.artifact.reader import Header
+from device_agent.core.component import Contents
 from device_agent.errors import UpdateRejected
 from schemas.artifact.header import Payload
 from schemas.refusal import Code
@@ -72,9 +74,13 @@ def test_a_device_that_lacks_a_value_is_refused_in_words(other: Header, words: s
     assert caught.value.code == Code.COMPAT
 
 
+def after(new: Header, provides: Mapping[str, str]) -> Mapping[str, str]:
+    return provides_after(contents(new), provides)
+
+
 def test_a_new_device_provides_what_the_artifact_says() -> None:
     new = replace(header(payload({"a": "1"})), group="g")
-    assert provides_after(new, {}) == {
+    assert after(new, {}) == {
         "artifact_name": "kiosk-1.5",
         "artifact_group": "g",
         "a": "1",
@@ -83,7 +89,7 @@ def test_a_new_device_provides_what_the_artifact_says() -> None:
 
 def test_only_what_is_cleared_goes() -> None:
     new = header(payload({"rootfs-image.app.version": "2"}, clears=("rootfs-image.app.*",)))
-    assert provides_after(new, OLD | {"rootfs-image.app.name": "x"}) == OLD | {
+    assert after(new, OLD | {"rootfs-image.app.name": "x"}) == OLD | {
         "artifact_name": "kiosk-1.5",
         "rootfs-image.app.version": "2",
     }
@@ -92,7 +98,7 @@ def test_only_what_is_cleared_goes() -> None:
 def test_a_root_filesystem_takes_what_lay_in_it_along() -> None:
     clears = ("artifact_group", "rootfs_image_checksum", "rootfs-image.*")
     new = header(payload({"rootfs-image.version": "10"}, clears=clears))
-    assert provides_after(new, OLD) == {
+    assert after(new, OLD) == {
         "artifact_name": "kiosk-1.5",
         "rootfs-image.version": "10",
         "data.app.version": "7",
@@ -100,18 +106,30 @@ def test_a_root_filesystem_takes_what_lay_in_it_along() -> None:
 
 
 def test_a_payload_that_says_nothing_of_clearing_clears_all() -> None:
-    assert provides_after(header(payload(clears=None)), OLD) == {"artifact_name": "kiosk-1.5"}
+    assert after(header(payload(clears=None)), OLD) == {"artifact_name": "kiosk-1.5"}
 
 
 def test_no_payload_clears_what_another_one_of_the_artifact_provides() -> None:
     new = header(payload({"a": "1"}), payload({"b": "2"}, clears=("*",)))
-    assert provides_after(new, OLD) == {"artifact_name": "kiosk-1.5", "a": "1", "b": "2"}
+    assert after(new, OLD) == {"artifact_name": "kiosk-1.5", "a": "1", "b": "2"}
+
+
+def test_contents_name_the_modules_of_the_payloads_that_are_not_empty() -> None:
+    empty = replace(payload({"a": "1"}), type=None)
+    found = contents(replace(header(empty, payload({"b": "2"}, clears=None)), group="g"))
+    assert found == Contents(
+        name="kiosk-1.5",
+        group="g",
+        modules=("single-file",),
+        provides={"a": "1", "b": "2"},
+        clears=("*",),
+    )
 
 
 def test_installing_twice_is_installing_once() -> None:
     new = header(payload({"a": "1"}, clears=("rootfs-image.*", "*.version")))
-    once = provides_after(new, OLD)
-    assert provides_after(new, once) == once
+    once = after(new, OLD)
+    assert after(new, once) == once
 
 
 def test_a_pattern_longer_than_the_key_just_does_not_match() -> None:
