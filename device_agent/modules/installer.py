@@ -7,6 +7,7 @@ rollback_reboot() ArtifactRollbackReboot; verify_rollback() ArtifactVerifyRollba
 failure() ArtifactFailure; cleanup() Cleanup.
 """
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import TypeVar
 from device_agent import durable
 from device_agent.core.component import Component, RebootNeed
 from device_agent.errors import InstallFailed, UpdateRejected
-from device_agent.modules.payload import OpaqueFile
+from device_agent.modules.payload import OpaqueFile, Payload
 from device_agent.modules.program import Limits, Program
 from device_agent.modules.protocol import Call, ProtocolError, reboot_need, yes_or_no
 from device_agent.modules.search import find_module
@@ -41,6 +42,11 @@ class ModuleSettings:
     environment: Mapping[str, str]
     limits: Limits = field(default_factory=Limits)
 
+    def tree(self, component: str) -> Tree:
+        """Return the component's own tree, under the path that Mender's modules know."""
+        root = self.state_dir / "modules" / "v3" / "payloads"
+        return Tree(root / component / "tree")
+
 
 class UpdateModuleInstaller:
     """Runs the module `name`. `installed` returns a component's release id before the update."""
@@ -51,9 +57,16 @@ class UpdateModuleInstaller:
         self._name, self._settings, self._installed = name, settings, installed
 
     def download(self, component: Component, source: ArtifactSource) -> None:
+        """Give the module the artifact itself, byte for byte."""
+        current = Current(self._installed(component.name), None, self._settings.device_type)
+        self.receive(component, OpaqueFile(component, source), current)
+
+    def receive(self, component: Component, payload: Payload, current: Current) -> None:
+        """Make the component's tree anew, and give the module `payload`, of whatever format.
+
+        Raises as download() does.
+        """
         program = self._program(component)
-        payload = OpaqueFile(component, source)
-        current = Current(self._installed(component.name), "", self._settings.device_type)
         with self._failing(f"tree {program.tree.path}", FailureClass.DOWNLOAD):
             program.tree.create(current, payload.header)
             with_sizes = self._query(component, Call.PROVIDE_PAYLOAD_FILE_SIZES, yes_or_no)
@@ -100,7 +113,7 @@ class UpdateModuleInstaller:
 
     def cleanup(self, component: Component) -> None:
         """Call Cleanup, and remove the tree whatever came of it. Without a tree: no effect."""
-        tree = self._tree(component)
+        tree = self._settings.tree(component.name)
         if not tree.exists:
             return
         try:
@@ -116,6 +129,8 @@ class UpdateModuleInstaller:
     def _query(self, component: Component, call: Call, read: Callable[[bytes], T]) -> T:
         done = self._found(component).call(call, FailureClass.SCRIPT)
         try:
+            if done.truncated:
+                raise ProtocolError("far more than one line was answered")
             return read(done.stdout)
         except ProtocolError as error:
             raise InstallFailed(
@@ -133,25 +148,22 @@ class UpdateModuleInstaller:
         settings = self._settings
         return Program(
             path=find_module(self._name, settings.directories),
-            tree=self._tree(component),
+            tree=self._settings.tree(component.name),
             environment=settings.environment,
             limits=settings.limits,
         )
 
-    def _tree(self, component: Component) -> Tree:
-        """Return the component's own tree, under the path that Mender's modules know."""
-        root = self._settings.state_dir / "modules" / "v3" / "payloads"
-        return Tree(root / component.name / "tree")
-
     def _answer_path(self, component: Component) -> Path:
         """Return where the answer to NeedsArtifactReboot lies: it must outlive this process."""
-        return self._tree(component).path.with_name("reboot-need")
+        return self._settings.tree(component.name).path.with_name("reboot-need")
 
     @contextmanager
     def _failing(self, what: str, failure: FailureClass) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise InstallFailed(
-                f"module {self._name}: {what}: {error.strerror}", failure
+                f"module {self._name}: {what}: {error.strerror}",
+                FailureClass.SPACE if full else failure,
             ) from error

@@ -1,6 +1,5 @@
 """What a module is given: the header's words, and the payload's files. Filled from an artifact."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,13 +9,14 @@ from urllib.parse import urlsplit
 from device_agent.core.component import Component
 from device_agent.errors import UpdateRejected
 from device_agent.ports import ArtifactSource
+from schemas.artifact import names
 from schemas.canonical import canonical
-from schemas.refusal import Code
+from schemas.refusal import Code, Refusal
 from schemas.wire.report import FailureClass
 
 DEFAULT_NAME = "payload"
 
-_FILE_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._+~@=:,-]{1,100}")
+_LONGEST = 255  # characters, as file systems have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,16 @@ def file_name(url: str | None) -> str:
 
 
 def checked_name(name: str) -> str:
-    """Return `name` if it can be nothing but a file inside the tree. Raises UpdateRejected."""
-    if not _FILE_NAME.fullmatch(name):
+    """Return `name` if it can be nothing but a file inside the tree. Raises UpdateRejected.
+
+    What an artifact may hold is the measure: printable ASCII without spaces, slashes, backslashes.
+    """
+    try:
+        names.file_name(name, "")
+        plain = len(name) <= _LONGEST
+    except Refusal:
+        plain = False
+    if not plain:
         raise UpdateRejected(
             Code.PATH,
             f"{name[:100]!r} is not a plain file name for a module's payload;"

@@ -41,7 +41,10 @@ _REBOOT = {
 
 
 def answer(output: bytes) -> str:
-    """Return the one line of a query's output. Blank lines after it are allowed, text is not."""
+    """Return the one line of a query's output, blanks and all.
+
+    Empty lines after it are allowed, text is not. A carriage return belongs to its line.
+    """
     first, *others = output.decode("utf-8", "backslashreplace").split("\n")
     if any(others):
         raise ProtocolError("more than one line was answered")

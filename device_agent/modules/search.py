@@ -11,7 +11,7 @@ from schemas.wire.report import FailureClass
 
 MENDER_MODULES = Path("/usr/share/mender/modules/v3")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
 def find_module(name: str, directories: Sequence[Path]) -> Path:

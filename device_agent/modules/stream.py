@@ -25,6 +25,11 @@ from schemas.wire.report import FailureClass
 LOOK = 0.01  # seconds between looks for a reader
 CLOSING = 5.0  # seconds for a module that stopped reading to end by itself
 
+_BLOCKED = 0.2  # seconds between looks at a module that does not read what it opened
+
+# A link is not followed. Where a module left a pipe that nobody reads, opening it fails at once.
+_STORED = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 Line = Callable[[PayloadFile], str]
 
 
@@ -97,11 +102,12 @@ class Streamer:
             os.close(descriptor)
 
     def _write(self, pipe: int, data: bytes) -> None:
+        """Write `data`, as long as the module runs: something that it left may hold the pipe."""
         left = memoryview(data)
         while left:
-            if time.monotonic() >= self._deadline:
+            if time.monotonic() >= self._deadline or not self._child.running:
                 raise _Gone
-            if self._child.pump(1.0, writable=pipe):
+            if self._child.pump(_BLOCKED, writable=pipe):
                 try:
                     left = left[os.write(pipe, left) :]
                 except BrokenPipeError as error:
@@ -127,15 +133,15 @@ def _open_if_read(fifo: Path) -> int | None:
 def store(payload: Payload, tree: Tree) -> None:
     """Write the payload's files to `files/`, for a module that did not read the streams.
 
-    Raises OSError, UpdateRejected (E_SPACE) before a file is begun, and what the payload raises;
-    then the file in question is gone again.
+    Without a file there is no `files/`. Raises OSError, UpdateRejected (E_SPACE) before a file is
+    begun, and what the payload raises; then the file in question is gone again.
     """
-    tree.files.mkdir(mode=0o700, exist_ok=True)
     for file in payload.files():
+        tree.files.mkdir(mode=0o700, exist_ok=True)
         path = tree.files / checked_name(file.name)
         _refuse_too_large(file, tree.files)
         try:
-            with path.open("wb") as target:
+            with os.fdopen(os.open(path, _STORED, 0o666), "wb") as target:
                 target.writelines(file.chunks)
         except BaseException:
             if path.is_file():

@@ -11,6 +11,9 @@ from device_agent.modules.payload import Header
 
 STREAM_NEXT, STREAMS, FILES = "stream-next", "streams", "files"
 
+_PAYLOAD_TYPE = "header/payload_type"
+_TYPE_LIMIT = 256  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Current:
@@ -32,6 +35,15 @@ class Tree:
     @property
     def exists(self) -> bool:
         return self.path.is_dir()
+
+    @property
+    def payload_type(self) -> str | None:
+        """Return whose tree this is; None where none is, or none that was ever whole."""
+        try:
+            with (self.path / _PAYLOAD_TYPE).open("rb") as file:
+                return file.read(_TYPE_LIMIT).decode("ascii", "replace") or None
+        except OSError:
+            return None
 
     def create(self, current: Current, header: Header) -> None:
         """Make the tree anew, on the disk before this returns. Raises OSError."""
@@ -77,7 +89,7 @@ def _contents(current: Current, header: Header) -> Mapping[str, bytes]:
         "current_device_type": _line(current.device_type),
         "header/artifact_name": header.artifact_name.encode(),
         "header/artifact_group": header.artifact_group.encode(),
-        "header/payload_type": header.payload_type.encode(),
+        _PAYLOAD_TYPE: header.payload_type.encode(),
         "header/header-info": header.header_info,
         "header/type-info": header.type_info,
         "header/meta-data": header.meta_data,

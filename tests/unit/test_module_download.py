@@ -76,7 +76,10 @@ def test_an_artifact_without_a_url_is_a_file_named_payload(device: ModuleDevice)
     assert [path.name for path in (device.tree / "files").iterdir()] == ["payload"]
 
 
-@pytest.mark.parametrize("url", ["https://x/..", "https://x/a b", "https://x/", "https://x/a%2f\n"])
+@pytest.mark.parametrize(
+    "url",
+    ["https://x/..", "https://x/a b", "https://x/", "https://x/a\\b", "https://x/" + "a" * 256],
+)
 def test_a_url_without_a_plain_file_name_is_refused(device: ModuleDevice, url: str) -> None:
     with pytest.raises(UpdateRejected) as caught:
         device.installer.download(app(url=url), source_of(CONTENT))

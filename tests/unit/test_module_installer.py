@@ -35,7 +35,7 @@ def test_the_tree_has_the_exact_bytes_of_the_protocol(device: ModuleDevice) -> N
     assert content == {
         "version": b"3\n",
         "current_artifact_name": b"kiosk-app@1.4.2\n",
-        "current_artifact_group": b"\n",
+        "current_artifact_group": b"",
         "current_device_type": b"rpi4\n",
         "header/artifact_name": b"kiosk-app@1.5.0",
         "header/artifact_group": b"",
