@@ -92,13 +92,22 @@ class Build:
     header: bytes | None = None  # the header's archive, unpacked
     data: bytes | None = None  # the first payload's archive, unpacked
     listed: Mapping[str, bytes] = field(default_factory=dict)  # more lines, name and content
+    kinds: tuple[str, ...] = ()  # the first payloads' types; single-file for those without
+    info: Mapping[str, object] = field(default_factory=dict)  # over the fields of header-info
+    type_info: Mapping[str, object] = field(default_factory=dict)  # over those of each type-info
+
+    def types(self) -> list[str | None]:
+        kinds = [*self.kinds, *(["single-file"] * len(self.payloads))]
+        return [None if files is None else kinds[at] for at, files in enumerate(self.payloads)]
 
     def header_archive(self) -> bytes:
-        types = ["single-file" if files is not None else None for files in self.payloads]
-        members = [member("header-info", header_info(*types))]
+        types = self.types()
+        info = as_json(json.loads(header_info(*types)) | dict(self.info))
+        members = [member("header-info", info)]
         members += [member(f"scripts/{name}", b"#!/bin/sh\n") for name in self.scripts]
         for index, kind in enumerate(types):
-            members.append(member(f"headers/{index:04}/type-info", as_json({"type": kind})))
+            document = as_json({"type": kind, **self.type_info})
+            members.append(member(f"headers/{index:04}/type-info", document))
             if self.meta_data is not None:
                 members.append(member(f"headers/{index:04}/meta-data", self.meta_data))
         return tar(*members)
