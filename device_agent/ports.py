@@ -10,6 +10,7 @@ from device_agent.core.component import Component as Component
 from device_agent.core.component import Contents as Contents
 from device_agent.core.component import RebootNeed as RebootNeed
 from device_agent.core.scripts import Action as Action
+from device_agent.core.scripts import OnFailure as OnFailure
 from device_agent.core.scripts import ScriptState as ScriptState
 from device_agent.core.states import Gate as Gate
 from schemas.wire.descriptor import Artifact, Descriptor, Health
@@ -123,10 +124,16 @@ class Bootloader(Protocol):
 class Scripts(Protocol):
     """State scripts: the image's own, and those that artifacts brought."""
 
-    def run(self, state: ScriptState, action: Action, components: Sequence[str]) -> None:
+    def run(
+        self,
+        state: ScriptState,
+        action: Action,
+        components: Sequence[str],
+        on_failure: OnFailure = OnFailure.STOP,
+    ) -> None:
         """Run the scripts of `state` and `action`, those of `components` in their order.
 
-        Raises InstallFailed (SCRIPT) for the first one that fails; Error scripts run all the same.
+        Raises InstallFailed (SCRIPT), for the first one that fails; Error scripts run all the same.
         """
         ...
 

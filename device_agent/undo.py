@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from device_agent.core.component import Component, RebootNeed
 from device_agent.core.record import Record, Step
-from device_agent.core.scripts import AROUND, Action, ScriptState
+from device_agent.core.scripts import AROUND, Action, OnFailure, ScriptState
 from device_agent.core.states import Outcome, Place, State, place
 from device_agent.errors import AgentError
 from device_agent.ports import Installer, Ports
@@ -64,7 +64,8 @@ def _roll_back(record: Record, ports: Ports) -> Step:
         _script(AROUND[State.ROLLBACK].enter, Action.ENTER, names, ports, trouble)
     done = [item for item in undoing if _undo(item, ports, trouble)]
     if undoing:
-        _script(AROUND[State.ROLLBACK].leave, Action.LEAVE, names, ports, trouble)
+        then = OnFailure.STOP if len(done) == len(undoing) else OnFailure.GO_ON
+        _script(AROUND[State.ROLLBACK].leave, Action.LEAVE, names, ports, trouble, then)
     if record.slot is not None:
         away = place(record.slot, ports.bootloader.facts()) is not Place.ELSEWHERE
         needs = {record.components[0].name: RebootNeed.AGENT} if away else {}
@@ -161,10 +162,11 @@ def _script(
     names: Sequence[str],
     ports: Ports,
     trouble: _Trouble,
+    on_failure: OnFailure = OnFailure.STOP,
 ) -> None:
     if scripts is None:
         return
     try:
-        ports.scripts.run(scripts, action, names)
+        ports.scripts.run(scripts, action, names, on_failure)
     except AgentError as error:
         trouble.note(names, str(error))

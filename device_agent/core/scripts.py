@@ -36,6 +36,13 @@ class Action(StrEnum):
     ERROR = "Error"
 
 
+class OnFailure(StrEnum):
+    """What becomes of a phase's other scripts when one has failed. Error scripts always run all."""
+
+    STOP = "stop"
+    GO_ON = "go on"
+
+
 @dataclass(frozen=True, slots=True)
 class Around:
     """The scripts around a state's work: `enter` before it, `leave` when it went well, `error` when

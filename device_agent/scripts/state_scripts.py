@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 
-from device_agent.core.scripts import Action, ScriptState
+from device_agent.core.scripts import Action, OnFailure, ScriptState
 from device_agent.errors import InstallFailed
 from device_agent.ports import Sleep
 from device_agent.scripts import kept
@@ -15,13 +14,6 @@ from schemas.artifact.header import Script
 from schemas.wire.report import FailureClass
 
 _NAMED = 3  # failures that one message tells of
-
-
-class OnFailure(StrEnum):
-    """What becomes of a phase's other scripts when one has failed."""
-
-    STOP = "stop"
-    GO_ON = "go on"
 
 
 class StateScripts:

@@ -10,7 +10,7 @@ from itertools import count
 
 from device_agent.core.component import Component, Contents, RebootNeed
 from device_agent.core.record import Record
-from device_agent.core.scripts import Action, ScriptState
+from device_agent.core.scripts import Action, OnFailure, ScriptState
 from device_agent.core.states import Gate, State
 from device_agent.errors import InstallFailed, UpdateRejected
 from device_agent.ports import (
@@ -241,9 +241,17 @@ class FakeScripts:
 
     calls: list[str] = field(default_factory=list)
     failing: tuple[str, ...] = ()
+    going_on: list[str] = field(default_factory=list)
 
-    def run(self, state: ScriptState, action: Action, components: Sequence[str]) -> None:
+    def run(
+        self,
+        state: ScriptState,
+        action: Action,
+        components: Sequence[str],
+        on_failure: OnFailure = OnFailure.STOP,
+    ) -> None:
         name = f"{state}_{action}"
+        self.going_on += [name] if on_failure is OnFailure.GO_ON else []
         self.calls.append(f"{name} {' '.join(components)}".rstrip())
         if name in self.failing:
             raise InstallFailed(f"{name}: it broke", FailureClass.SCRIPT)

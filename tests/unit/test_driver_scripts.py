@@ -158,6 +158,12 @@ def test_on_the_way_back_a_failing_script_stops_nothing_and_is_reported(
     assert f"{failing}: it broke" in (one.last_word.message or "")
 
 
+def test_after_a_failed_rollback_all_its_leave_scripts_run(tmp_path: Path) -> None:
+    one = stage(tmp_path, errors={"install": BROKEN, "rollback": BROKEN})
+    one.run()
+    assert one.scripts.going_on == ["ArtifactRollback_Leave"]
+
+
 def test_without_rollback_no_rollback_script_runs(tmp_path: Path) -> None:
     calls = stage(tmp_path, undoable=False, errors={"install": BROKEN}).run()
     assert calls[-5:] == ["ArtifactInstall_Error app", *TOLD]

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.core.scripts import Action, ScriptState
+from device_agent.core.scripts import Action, OnFailure, ScriptState
 from device_agent.errors import InstallFailed, UpdateRejected
 from device_agent.ports import Scripts
-from device_agent.scripts.state_scripts import OnFailure
 from schemas.refusal import Code
 from schemas.wire.report import FailureClass
 from tests.support.state_scripts import ScriptDevice, recording
