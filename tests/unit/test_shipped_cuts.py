@@ -1,0 +1,193 @@
+"""single-file and directory, killed after every change that they make to the disk."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from device_agent.modules.shipped.fleetcd_modules import directory, single_file, swap
+from device_agent.modules.shipped.fleetcd_modules.protocol import Tree
+from tests.support.shipped_modules import (
+    ShippedModule,
+    content_of,
+    killed_at_every_change,
+)
+
+Call = Callable[[Tree], None]
+
+
+def archive(content: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in content.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One update, on a device of its own. `place` is all that it may touch."""
+
+    place: Path
+    tree: Tree
+    install: Call
+    rollback: Call
+    cleanup: Call
+
+    @property
+    def content(self) -> dict[str, bytes | None] | None:
+        return content_of(self.place)
+
+
+Start = Callable[[Path], Update]
+
+
+def file_update(root: Path, *, existed: bool) -> Update:
+    place = root / "place"
+    place.mkdir(parents=True)
+    dest = place / "sub" / "etc"
+    if existed:
+        dest.mkdir(parents=True)
+        (dest / "app.conf").write_bytes(b"old")
+    payload = {
+        "dest_dir": f"{dest}\n".encode(),
+        "filename": b"app.conf\n",
+        "permissions": b"640\n",
+        "app.conf": b"new",
+    }
+    tree = ShippedModule(root, "single-file", payload).tree
+    calls = (single_file.install, single_file.rollback, single_file.cleanup)
+    return Update(place, tree, *calls)
+
+
+def directory_update(root: Path, *, existed: bool) -> Update:
+    place = root / "place"
+    place.mkdir(parents=True)
+    dest = place / "sub" / "app"
+    if existed:
+        dest.mkdir(parents=True)
+        (dest / "old.txt").write_bytes(b"old")
+        (dest / "both.txt").write_bytes(b"old")
+    new = archive({"both.txt": b"new", "lib/new.txt": b"new"})
+    payload = {"dest_dir": f"{dest}\n".encode(), "update.tar": new}
+    tree = ShippedModule(root, "directory", payload).tree
+    return Update(place, tree, directory.install, directory.rollback, directory.cleanup)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((file_update, True), id="file replaced"),
+        pytest.param((file_update, False), id="file added"),
+        pytest.param((directory_update, True), id="directory replaced"),
+        pytest.param((directory_update, False), id="directory added"),
+    ]
+)
+def start(request: pytest.FixtureRequest) -> Start:
+    make, existed = request.param
+    return lambda root: make(root, existed=existed)
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "two renames":
+        monkeypatch.setattr(swap, "exchange", lambda _one, _other: False)
+
+
+def outcomes(start: Start, root: Path) -> tuple[object, object]:
+    """Return what is there without the update, and after the whole of it."""
+    update = start(root)
+    old = update.content
+    update.install(update.tree)
+    update.cleanup(update.tree)
+    assert update.content != old
+    return old, update.content
+
+
+def started(start: Start, root: Path, *before: str) -> Callable[[int], Update]:
+    def start_number(number: int) -> Update:
+        update = start(root / str(number))
+        for call in before:
+            getattr(update, call)(update.tree)
+        return update
+
+    return start_number
+
+
+@pytest.mark.usefixtures("way")
+def test_killed_in_install_and_rolled_back_it_is_wholly_the_old(
+    start: Start, tmp_path: Path
+) -> None:
+    old, _ = outcomes(start, tmp_path / "whole")
+    for update in killed_at_every_change(
+        started(start, tmp_path), lambda update: update.install(update.tree)
+    ):
+        update.rollback(update.tree)
+        update.rollback(update.tree)
+        update.cleanup(update.tree)
+        assert update.content == old
+
+
+@pytest.mark.usefixtures("way")
+def test_killed_in_install_and_installed_again_it_is_wholly_the_new(
+    start: Start, tmp_path: Path
+) -> None:
+    _, new = outcomes(start, tmp_path / "whole")
+    for update in killed_at_every_change(
+        started(start, tmp_path), lambda update: update.install(update.tree)
+    ):
+        update.install(update.tree)
+        update.install(update.tree)
+        update.cleanup(update.tree)
+        assert update.content == new
+
+
+@pytest.mark.usefixtures("way")
+def test_killed_in_rollback_and_rolled_back_again_it_is_wholly_the_old(
+    start: Start, tmp_path: Path
+) -> None:
+    old, _ = outcomes(start, tmp_path / "whole")
+    for update in killed_at_every_change(
+        started(start, tmp_path, "install"), lambda update: update.rollback(update.tree)
+    ):
+        update.rollback(update.tree)
+        update.cleanup(update.tree)
+        assert update.content == old
+
+
+def test_killed_in_cleanup_and_cleaned_again_it_is_wholly_the_new(
+    tmp_path: Path,
+) -> None:
+    def begin(root: Path) -> Update:
+        return directory_update(root, existed=True)
+
+    _, new = outcomes(begin, tmp_path / "whole")
+    for update in killed_at_every_change(
+        started(begin, tmp_path, "install"), lambda update: update.cleanup(update.tree)
+    ):
+        update.cleanup(update.tree)
+        update.cleanup(update.tree)
+        assert update.content == new
+
+
+def test_the_destination_is_never_missing_nor_half(tmp_path: Path) -> None:
+    """With the exchange of names, whenever the kill comes, a reader finds the one or the other."""
+    old = {"old.txt": b"old", "both.txt": b"old"}
+    new = {"both.txt": b"new", "lib": None, "lib/new.txt": b"new"}
+    for update in killed_at_every_change(
+        started(lambda root: directory_update(root, existed=True), tmp_path),
+        lambda update: update.install(update.tree),
+    ):
+        assert content_of(update.place / "sub" / "app") in (old, new)
+
+
+def test_the_file_is_never_missing_nor_half(tmp_path: Path) -> None:
+    for update in killed_at_every_change(
+        started(lambda root: file_update(root, existed=True), tmp_path),
+        lambda update: update.install(update.tree),
+    ):
+        assert (update.place / "sub" / "etc" / "app.conf").read_bytes() in (b"old", b"new")
