@@ -115,6 +115,8 @@ class Loop:
         )
 
     def _poll(self) -> int:
+        if self.outlook().scripted:
+            return self.work()  # Sync_Enter may bring the network up: nothing is asked before it
         try:
             changed = self.probe.changed()
         except (TransientError, UpdateRejected) as error:
@@ -130,20 +132,27 @@ class Loop:
         return status
 
 
+def _nobody_asks() -> None:
+    pass
+
+
 class Signals:
-    """SIGTERM, SIGINT and SIGCHLD, taken when we look: nothing interrupts anything by surprise."""
+    """SIGTERM, SIGINT, SIGCHLD and SIGIO, taken when we look: nothing interrupts anything by
+    surprise. `answer` is called at each look, for applications that ask for our status (SIGIO)."""
 
-    WATCHED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
+    WATCHED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGIO})
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Callable[[], None] = _nobody_asks) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, self.WATCHED)
+        self._answer = answer
         self.ending = False
 
     def wait(self, seconds: float) -> None:
-        """Return after `seconds`, or as soon as a child ended or we have to."""
+        """Return after `seconds`, or as soon as a child ended, somebody asked, or we have to."""
         found = signal.sigtimedwait(self.WATCHED, seconds)
         if found and found.si_signo in (signal.SIGTERM, signal.SIGINT):
             self.ending = True
+        self._answer()
 
     def pause(self, seconds: float) -> bool:
         """Sleep; return True when the daemon has to end."""

@@ -13,11 +13,13 @@ LONGEST_HINT = 24 * 3600.0  # seconds: whoever holds the online key for a day mu
 class Outlook:
     """`busy`: a deployment is at work, or a report is due: a child is needed in any case.
     `hint`: the poll interval that the last manifest asked for, in seconds. `unassigned`: no fleet
-    has this device, as far as it knows: it waits for acceptance, or for Git."""
+    has this device, as far as it knows: it waits for acceptance, or for Git. `scripted`: the image
+    has scripts for every poll (Idle, Sync), which a child runs."""
 
     busy: bool
     hint: float | None = None
     unassigned: bool = False
+    scripted: bool = False
 
 
 def report_due(journal: Journal, now: datetime, heartbeat: float) -> bool:
@@ -27,11 +29,12 @@ def report_due(journal: Journal, now: datetime, heartbeat: float) -> bool:
     return bool(journal.pending()) or heartbeat_due(journal.recall_time("heartbeat"), now, interval)
 
 
-def outlook(journal: Journal, *, reports: bool) -> Outlook:
-    """`reports`: something is to be reported now."""
+def outlook(journal: Journal, *, reports: bool, scripted: bool = False) -> Outlook:
+    """`reports`: something is to be reported now; `scripted` as in Outlook."""
     hint = journal.recall("poll")
     return Outlook(
         busy=journal.record() is not None or reports,
         hint=min(float(hint), LONGEST_HINT) if hint else None,
         unassigned=not journal.recall("fleet"),
+        scripted=scripted,
     )

@@ -143,6 +143,27 @@ def test_a_device_that_no_fleet_has_asks_more_often_for_an_hour() -> None:
     assert world.waits[51:] == [120.0] * 10
 
 
+def test_an_image_with_scripts_for_every_poll_has_a_child_for_each_and_asks_nothing_before_it() -> (
+    None
+):
+    """Sync_Enter may be what brings the network up."""
+    world = World(polls=4, outlook=Outlook(busy=False, scripted=True))
+    world.run()
+    assert world.worked == 4
+    assert world.tree.asked == []
+    assert world.waits[0] == 30.0, "it is idle: it does not start with its whole fleet at once"
+
+
+def test_the_troubles_of_an_image_with_scripts_make_its_waits_grow() -> None:
+    world = World(
+        polls=3,
+        outlook=Outlook(busy=False, scripted=True),
+        statuses=[ExitCode.UNAVAILABLE] * 2,
+    )
+    world.run()
+    assert world.waits == [30.0, 200.0, 400.0, 120.0]
+
+
 @pytest.mark.parametrize(
     ("interval", "unassigned_for", "expected"),
     [

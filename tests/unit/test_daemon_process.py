@@ -208,6 +208,33 @@ def test_a_child_that_is_told_twice_still_ends_in_order(tmp_path: Path) -> None:
     assert note.exists()
 
 
+def test_an_application_is_answered_while_a_child_works(tmp_path: Path) -> None:
+    body = f"""
+        from device_agent.status import answering, read_status
+        path = Path({str(tmp_path / "status.sock")!r})
+        def step():  # the child, in place of an application
+            return 0 if read_status(path) == b"{{}}\\n" else 1
+        with answering(path, lambda: b"{{}}\\n") as answer:
+            print(ForkedWork(step, Signals(answer), 30.0)())
+    """
+    assert forked(body) == "0"
+
+
+def test_what_a_child_starts_hears_all_signals(tmp_path: Path) -> None:
+    """Or a module could not be told to end."""
+    body = f"""
+        import subprocess
+        from device_agent.status import answering
+        show = ["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]
+        with answering(Path({str(tmp_path / "status.sock")!r}), lambda: b"") as answer:
+            ForkedWork(lambda: subprocess.run(show).returncode, Signals(answer), 30.0)()
+    """
+    masks = [int(line.split()[1], 16) for line in forked(body).splitlines()]
+    watched = [signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGIO]
+    assert len(masks) == 2
+    assert not [one for one in watched for mask in masks if mask >> (one - 1) & 1]
+
+
 def test_a_daemon_that_cannot_fork_looks_again_later() -> None:
     body = """
         def no_more():
@@ -244,18 +271,24 @@ def test_a_child_dies_with_its_daemon(tmp_path: Path) -> None:
 def test_the_resident_loop_imports_nothing_heavy(config: Path, record_property: object) -> None:
     script = f"""
         import json, sys
+        from datetime import UTC, datetime
         from pathlib import Path
         from device_agent import app
         from device_agent.daemon import ForkedWork, Loop, Probe, Signals
+        from device_agent.status import About, look, to_bytes
         from device_agent.settings import load
         settings = load(Path({str(config)!r}))
         app.journal(settings).close()
+        facts = app.bootloader(settings).facts
+        about = About("kiosk-0001", "fleetcd-agent/1", daemon=True)
+        def status():
+            return to_bytes(look(about, settings.journal, facts, datetime.now(UTC)))
         polls = []
         loop = Loop(
             work=lambda: 0,
             probe=Probe(app.tree(settings)),
             outlook=lambda: app._outlook(settings),
-            pause=lambda seconds: polls.append(seconds) or len(polls) > 30,
+            pause=lambda seconds: polls.append(status()) or len(polls) > 30,
             polling=app.Polling(initial_delay=0.0),
             uniform=lambda low, high: low,
         )
