@@ -1,16 +1,24 @@
-"""Is the deployment still wanted, now? Asked again before the install and before the reboot."""
+"""Is the deployment still wanted, now, and does the owner let it go on? Asked again before a
+download is repeated, before the install and before the reboot."""
 
 from datetime import datetime
 
 from device_agent.core.record import MAX_MESSAGE, Problem, Record, Step
-from device_agent.core.states import Outcome
+from device_agent.core.states import Gate, Outcome, State
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.journal import Journal
 from device_agent.ports import BootFacts, Ports, Trusted
+from device_agent.status import INHIBITED, running_here
 from device_agent.trust.clock import judge
 from schemas.resolve import Action, DeviceView, Target, resolve
 from schemas.wire.report import Event, EventKind
 from schemas.wire.report import Outcome as Verdict
+
+_GATES = {
+    State.DOWNLOAD: Gate.DOWNLOAD,
+    State.INSTALL_WAIT: Gate.INSTALL,
+    State.REBOOT_WAIT: Gate.REBOOT,
+}
 
 
 def refresh(journal: Journal, ports: Ports) -> Trusted:
@@ -42,10 +50,8 @@ def report_refusal(
 
 
 def device_view(journal: Journal, boot: BootFacts) -> DeviceView:
-    """Return what resolve() needs. What was committed in another slot than this is not running."""
-    installed = journal.installed()
-    here = installed is not None and installed.slot in ("", boot.running)
-    return DeviceView(installed.running if installed and here else None, journal.failed())
+    """Return what resolve() needs."""
+    return DeviceView(running_here(journal, boot), journal.failed())
 
 
 def time_by(trusted: Trusted, ports: Ports) -> datetime:
@@ -54,7 +60,40 @@ def time_by(trusted: Trusted, ports: Ports) -> datetime:
 
 
 def check(record: Record, journal: Journal, ports: Ports) -> Step:
-    """Return SUCCESS, HOLD (not now, or nobody knows) or ABANDON (something else is wanted)."""
+    """Return SUCCESS, HOLD (not now, or nobody knows) or ABANDON (something else is wanted).
+
+    The owner is asked when everybody else agrees, once for each gate that `record` is before. What
+    the owner says is a HOLD that is `objected`: it has no time limit and is no trouble.
+    """
+    step, gate = _asked(record, journal, ports), _GATES.get(record.state)
+    if step.outcome is not Outcome.SUCCESS or gate is None:
+        forget_objection(journal)
+        return step
+    objection = ask_owner(gate, journal, ports)
+    return Step(Outcome.HOLD, waiting=objection, objected=True) if objection else step
+
+
+def ask_owner(gate: Gate, journal: Journal, ports: Ports) -> str | None:
+    """Return the owner's objection to `gate`, and note it for whoever asks the agent why it waits.
+
+    None: the owner lets it pass.
+    """
+    objection = ports.owner.objection(gate)
+    if objection is None:
+        forget_objection(journal)
+    elif objection != journal.recall(INHIBITED):
+        journal.remember(**{INHIBITED: objection})
+    return objection
+
+
+def forget_objection(journal: Journal) -> None:
+    """Nothing is before a gate: the owner stands in nobody's way."""
+    if journal.recall(INHIBITED) is not None:
+        journal.forget(INHIBITED)
+
+
+def _asked(record: Record, journal: Journal, ports: Ports) -> Step:
+    """Return what the published tree says."""
     try:
         trusted = refresh(journal, ports)
     except UpdateRejected as error:

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 from device_agent import driver, fresh
 from device_agent.core.record import Problem, Record
+from device_agent.core.scripts import Action as ScriptAction
+from device_agent.core.scripts import ScriptState
 from device_agent.core.selection import select, target_slot
-from device_agent.core.states import State
+from device_agent.core.states import Gate, State
 from device_agent.driver import Decision, Result
-from device_agent.errors import TransientError, UpdateRejected
+from device_agent.errors import AgentError, InstallFailed, TransientError, UpdateRejected
 from device_agent.journal import Journal
 from device_agent.outlook import report_due
 from device_agent.ports import Component, Ports, Trusted
 from device_agent.reporter import Reporter, Sent
+from device_agent.status import INHIBITED
 from schemas.refusal import Refusal
 from schemas.resolve import Action, Running, Target, resolve
 from schemas.wire.descriptor import Descriptor
@@ -21,13 +24,15 @@ from schemas.wire.manifest import Manifest
 from schemas.wire.report import FailureClass, Heartbeat
 from schemas.wire.report import Outcome as Verdict
 
+RESTING = "resting"  # the journal's note of the boot in which Idle_Enter was run last
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """How a poll ended. `worked`: on a deployment; there may be more to do at once.
-    `trouble`: why the tree could not be used, if it could not."""
+    """How a poll ended. `worked`: on a deployment; there may be more to do at once. `trouble`: why
+    the tree could not be used, if it could not. WAITING without work: the owner objects to it."""
 
     result: Result
     worked: bool
@@ -46,21 +51,69 @@ class Agent:
 
     def poll(self, *, stop_before: State | None = None) -> Stepped:
         """Go on with the deployment at work, or look whether one has to begin."""
-        trouble = None
         if self.journal.record() is None:
             self._leave_lost_trial()
-            try:
-                self._begin_if_wanted(stop_before)
-            except (TransientError, UpdateRejected) as error:
-                trouble = str(error)
-                log.warning("nothing new is done: %s", trouble)
-                self._note_stale()
-            if self.journal.record() is not None:
-                self._report()  # that it starts; its end may be a restart away
-        worked = self.journal.record() is not None
+            self._leave_rest()
+            trouble = self._sync(stop_before)
+            if self.journal.record() is None:
+                self._rest()
+                inhibited = self.journal.recall(INHIBITED) is not None
+                result = Result.WAITING if inhibited else Result.IDLE
+                return Stepped(result, worked=False, trouble=trouble)
+            self._report()  # that it starts; its end may be a restart away
         result = driver.run(self.journal, self.ports)
         self._report()
-        return Stepped(result, worked, trouble or self._stuck())
+        if result is Result.IDLE:
+            self._rest()
+        return Stepped(result, worked=True, trouble=self._stuck())
+
+    def _leave_rest(self) -> None:
+        """Idle_Leave; before it Idle_Enter, when this device has not come to rest since it started.
+
+        As in Mender, scripts around the rest that fail keep nothing from going on.
+        """
+        if self.journal.recall(RESTING) != self.ports.bootloader.facts().boot_id:
+            self._run_anyway(ScriptState.IDLE, ScriptAction.ENTER)
+        self._run_anyway(ScriptState.IDLE, ScriptAction.LEAVE)
+        self.journal.forget(RESTING)
+
+    def _rest(self) -> None:
+        self._run_anyway(ScriptState.IDLE, ScriptAction.ENTER)
+        self.journal.remember(**{RESTING: self.ports.bootloader.facts().boot_id})
+
+    def _run_anyway(self, state: ScriptState, action: ScriptAction) -> None:
+        try:
+            self.ports.scripts.run(state, action, ())
+        except InstallFailed as error:
+            log.warning("%s_%s failed, and nothing depends on it: %s", state, action, error)
+
+    def _sync(self, stop_before: State | None) -> str | None:
+        """Look between the Sync scripts, and begin what is wanted; return what went wrong.
+
+        A script that fails costs this poll, never a deployment: the next poll finds it again.
+        Without a deployment the report goes out before Sync_Leave, which may end the connection.
+        """
+        try:
+            self.ports.scripts.run(ScriptState.SYNC, ScriptAction.ENTER, ())
+            wanted = self._wanted(stop_before)
+        except (TransientError, UpdateRejected, InstallFailed) as error:
+            self._note_stale()
+            return self._out_of_sync(error)
+        if wanted is None:
+            self._report()
+        try:
+            self.ports.scripts.run(ScriptState.SYNC, ScriptAction.LEAVE, ())
+        except InstallFailed as error:
+            return self._out_of_sync(error)
+        if wanted is not None:
+            driver.begin(self.journal, self.ports, wanted)
+        return None
+
+    def _out_of_sync(self, error: AgentError) -> str:
+        log.warning("nothing new is done: %s", error)
+        self._report()
+        self._run_anyway(ScriptState.SYNC, ScriptAction.ERROR)
+        return str(error)
 
     def _leave_lost_trial(self) -> None:
         """Go back from a trial boot that nobody will decide: its record is lost, or was given up.
@@ -75,9 +128,11 @@ class Agent:
         self.ports.machine.reboot()
 
     def _stuck(self) -> str | None:
-        """Return why a download waits: then the polls, too, become rarer."""
-        record = self.journal.record()
-        return record.waiting if record and record.state is State.DOWNLOAD else None
+        """Return why a download waits: then the polls, too, become rarer. Not for the owner's sake:
+        who objects now may be done in a minute."""
+        record, inhibited = self.journal.record(), self.journal.recall(INHIBITED)
+        downloads = record is not None and record.state is State.DOWNLOAD and not inhibited
+        return record.waiting if record and downloads else None
 
     def look(self) -> Target:
         """Return what the tree says this device should do. Raises as Trust.refresh()."""
@@ -89,15 +144,20 @@ class Agent:
         self._report()
         return result
 
-    def _begin_if_wanted(self, stop_before: State | None) -> None:
+    def _wanted(self, stop_before: State | None) -> Record | None:
+        """Return the deployment that has to begin. Raises as Trust.refresh() and descriptor()."""
         trusted = fresh.refresh(self.journal, self.ports)
         self._remember(trusted)
         target = self._target(trusted)
         log.info("%s: %s", target.action, target.reason)
         if trusted.manifest is None or target.action is Action.STAY:
-            return
-        record = self._record(target, trusted, trusted.manifest, stop_before)
-        driver.begin(self.journal, self.ports, record)
+            fresh.forget_objection(self.journal)
+            return None
+        objection = fresh.ask_owner(Gate.DOWNLOAD, self.journal, self.ports)
+        if objection:
+            log.info("set %s is not begun: %s", target.set, objection)
+            return None
+        return self._record(target, trusted, trusted.manifest, stop_before)
 
     def _target(self, trusted: Trusted) -> Target:
         if trusted.entry is None:
@@ -222,5 +282,5 @@ class Agent:
             facts=self.ports.attributes,
             last_outcome=self.journal.last_outcome(),
             stale_since=self.journal.recall_time("stale"),
-            waiting=record.waiting if record else None,
+            waiting=record.waiting if record else recall(INHIBITED),
         )

@@ -1,97 +1,31 @@
 """A poll: what begins, what is refused, what is remembered, what is said."""
 # ruff: noqa: ARG002 - ports' shapes
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from device_agent.boot.file import FileBootloader
 from device_agent.boot.firmware import boot
 from device_agent.driver import Result
-from device_agent.errors import TransientError, UpdateRejected
-from device_agent.journal import Journal
+from device_agent.errors import UpdateRejected
 from device_agent.outlook import outlook, report_due
-from device_agent.reporter import Reporter, Sent
-from device_agent.step import Agent, Stepped
+from device_agent.step import Stepped
 from schemas.refusal import Code
 from schemas.wire.descriptor import Descriptor, Scope
-from schemas.wire.manifest import Manifest, Stable
-from schemas.wire.report import Event, EventKind, FailureClass, Heartbeat, Outcome
+from schemas.wire.manifest import Stable
+from schemas.wire.report import EventKind, FailureClass, Outcome
 from schemas.wire.shard import Hold
 from tests.support.agent_fakes import (
     ENTRY,
-    FakeClock,
     FakeInstaller,
-    FakeTrust,
     Rebooted,
-    a_component,
     a_descriptor,
-    a_manifest,
-    a_set,
     a_trusted,
-    fake_ports,
 )
 from tests.support.documents import NOW
-
-APP1 = a_descriptor("kiosk-app", "1", installer="files", scope=Scope.DATA, epoch=1)
-APP2 = a_descriptor("kiosk-app", "2", installer="files", scope=Scope.DATA, epoch=2)
-NETWORK = TransientError("E_NETWORK: no route to host")
-
-
-@dataclass
-class Listening:
-    """A reporter that keeps the heartbeats, and empties the outbox unless it is `deaf`."""
-
-    journal: Journal
-    deaf: bool = False
-    beats: list[Heartbeat] = field(default_factory=list)
-    heard: list[Event] = field(default_factory=list)
-
-    def send(self, heartbeat: Heartbeat | None) -> Sent:
-        if self.deaf:
-            return Sent.LATER
-        batch = self.journal.batch(room=1 << 20)
-        self.heard += batch.events
-        self.journal.acknowledge(batch, last=batch.seq)
-        if heartbeat:
-            self.beats.append(heartbeat)
-        return Sent.ALL
-
-
-class Device:
-    def __init__(self, root: Path, *descriptors: Descriptor) -> None:
-        boot(root)
-        self.journal = Journal(root / "journal.db", id="0" * 32)
-        self.trust = FakeTrust([NETWORK], {item.release: item for item in descriptors})
-        self.clock, self.installer = FakeClock(), FakeInstaller()
-        self.reporter = Listening(self.journal)
-        self.loader = FileBootloader(root)
-
-    @property
-    def agent(self) -> Agent:
-        ports = fake_ports(
-            self.loader, trust=self.trust, installer=self.installer, clock=self.clock
-        )
-        reporter: Reporter = self.reporter  # type: ignore[assignment]  # it has the one method
-        return Agent(self.journal, ports, reporter, heartbeat=3600.0, version="agent/1")
-
-    def wants(self, *descriptors: Descriptor, **changes: object) -> Manifest:
-        """Publish a manifest for these releases."""
-        content = a_set(*(a_component(item.name, item) for item in descriptors))
-        manifest = a_manifest(content, **changes)
-        self.trust.answers = [a_trusted(manifest)]
-        return manifest
-
-    def poll(self) -> Stepped:
-        return self.agent.poll()
-
-    @property
-    def last_word(self) -> Event:
-        word = self.journal.last_outcome()
-        assert word
-        return word
+from tests.support.polling_device import APP1, APP2, NETWORK, Device
 
 
 @pytest.fixture
