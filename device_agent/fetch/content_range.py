@@ -18,6 +18,8 @@ class Head:
     content_encoding: str | None = None
     content_range: str | None = None
     length: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,77 +66,88 @@ class Progress:
         self.offset += len(chunk)
 
 
-class HttpArtifactSource:
-    """An ArtifactSource (device_agent.ports). `tree` is the published tree's address.
+class Expected(Protocol):
+    """What the answers to a download have to be. `size` None: only their end tells the end."""
+
+    @property
+    def size(self) -> int | None: ...
+
+    def judge(self, head: Head, offset: int) -> Use | Unusable:
+        """Return what to do with the answer to a request from `offset` on. Raises Refusal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SignedSize:
+    """Bytes whose digest is signed, too: whoever sends them may send them as he likes."""
+
+    size: int
+
+    def judge(self, head: Head, offset: int) -> Use | Unusable:
+        return judge(head, offset, self.size)
+
+
+class Resuming:
+    """Downloads over `client` that go on where they broke.
 
     Nothing is kept but the chunk at hand. Redirects are followed, three at most and never to
-    http://: storage services use them, and the signed digest decides about the bytes anyway.
+    http://, as storage services use them.
     """
 
     def __init__(
         self,
-        tree: str,
         client: HttpClient,
         *,
         patience: Patience = PATIENCE,
         sleep: Sleep = time.sleep,
         chance: random.Random | None = None,
     ) -> None:
-        self._tree, self._client, self._patience = tree.rstrip("/"), client, patience
+        self._client, self._patience = client, patience
         self._sleep, self._chance = sleep, chance or random.SystemRandom()
 
-    def stream(self, artifact: Artifact) -> Iterator[bytes]:
-        """Yield the artifact's bytes; see ArtifactSource. The digest is judged after the last."""
-        return self.resume(artifact, Progress())
+    @property
+    def http_hosts(self) -> frozenset[str]:
+        return self._client.network.http_hosts
 
-    def resume(self, artifact: Artifact, progress: Progress) -> Iterator[bytes]:
-        """Yield the bytes from `progress` on, moving it along."""
+    def chunks(self, url: Url, expected: Expected, progress: Progress) -> Iterator[bytes]:
+        """Yield what is there from `progress` on, moving it along.
+
+        Raises TransientError when the network stays away, UpdateRejected and Refusal.
+        """
         try:
-            url = self._address(artifact)
-            yield from self._all(url, artifact.size, progress)
-        except Refusal as refusal:
-            raise from_refusal(refusal, f"artifact {artifact.sha256[:12]}") from refusal
+            yield from self._all(url, expected, progress)
         finally:
             self._client.close()
-        if progress.digest.hexdigest() != artifact.sha256:
-            raise rejected(
-                Code.HASH,
-                f"{url} has the digest {progress.digest.hexdigest()}, {artifact.sha256} was signed",
-            )
 
-    def _address(self, artifact: Artifact) -> Url:
-        text = artifact.url or f"{self._tree}/artifacts/{artifact.sha256}"
-        return parse_url(text, self._client.network.http_hosts)
-
-    def _all(self, url: Url, size: int, progress: Progress) -> Iterator[bytes]:
+    def _all(self, url: Url, expected: Expected, progress: Progress) -> Iterator[bytes]:
         failures = 0
         for _ in range(self._patience.total):
             before = progress.offset
             broken: TransientError | None = None
             try:
-                yield from self._once(url, size, progress)
+                yield from self._once(url, expected, progress)
             except _NotThere:
                 raise
             except TransientError as error:
                 broken = error
-            if progress.offset == size:
+            if progress.offset == expected.size or (expected.size is None and not broken):
                 return
             failures = 1 if progress.offset > before else failures + 1
-            if failures >= self._patience.fruitless:
-                raise broken or _short(url, size, progress)
+            if failures >= self._patience.fruitless or (expected.size is None and progress.offset):
+                raise broken or _short(url, expected, progress)
             self._client.close()
             self._sleep(self._patience.delay(failures, self._chance.random()))
-        raise _short(url, size, progress)
+        raise _short(url, expected, progress)
 
-    def _once(self, url: Url, size: int, progress: Progress) -> Iterator[bytes]:
+    def _once(self, url: Url, expected: Expected, progress: Progress) -> Iterator[bytes]:
         """Yield what one request brings, up to its end or its break."""
         with self._asked(url, _headers(progress)) as answer:
-            skip = _usable(url, answer, size, progress).skip
+            skip, size = _usable(url, answer, expected, progress).skip, expected.size
             for chunk in answer.chunks():
                 fresh = chunk[skip:]
                 skip = max(0, skip - len(chunk))
-                if len(fresh) > size - progress.offset:
-                    raise rejected(Code.LENGTH, f"{url} goes on after the {size} bytes signed")
+                if size is not None and len(fresh) > size - progress.offset:
+                    raise rejected(Code.LENGTH, f"{url} goes on after its {size} bytes")
                 if fresh:
                     progress.take(fresh)
                     yield fresh
@@ -149,8 +160,45 @@ class HttpArtifactSource:
                     yield answer
                     return
                 location = answer.header("Location")
-            url = redirected(url, location, self._client.network.http_hosts)
+            url = redirected(url, location, self.http_hosts)
         raise rejected(Code.REDIRECT, f"more than {MAX_REDIRECTS} redirects, the last to {url}")
+
+
+class HttpArtifactSource:
+    """An ArtifactSource (device_agent.ports). `tree` is the published tree's address.
+
+    The signed digest decides about the bytes, wherever redirects lead.
+    """
+
+    def __init__(
+        self,
+        tree: str,
+        client: HttpClient,
+        *,
+        patience: Patience = PATIENCE,
+        sleep: Sleep = time.sleep,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._tree = tree.rstrip("/")
+        self._resuming = Resuming(client, patience=patience, sleep=sleep, chance=chance)
+
+    def stream(self, artifact: Artifact) -> Iterator[bytes]:
+        """Yield the artifact's bytes; see ArtifactSource. The digest is judged after the last."""
+        return self.resume(artifact, Progress())
+
+    def resume(self, artifact: Artifact, progress: Progress) -> Iterator[bytes]:
+        """Yield the bytes from `progress` on, moving it along."""
+        text = artifact.url or f"{self._tree}/artifacts/{artifact.sha256}"
+        try:
+            url = parse_url(text, self._resuming.http_hosts)
+            yield from self._resuming.chunks(url, SignedSize(artifact.size), progress)
+        except Refusal as refusal:
+            raise from_refusal(refusal, f"artifact {artifact.sha256[:12]}") from refusal
+        if progress.digest.hexdigest() != artifact.sha256:
+            raise rejected(
+                Code.HASH,
+                f"{url} has the digest {progress.digest.hexdigest()}, {artifact.sha256} was signed",
+            )
 
 
 class _NotThere(TransientError):
@@ -166,7 +214,7 @@ def _headers(progress: Progress) -> Mapping[str, str]:
     return headers
 
 
-def _usable(url: Url, answer: Answer, size: int, progress: Progress) -> Use:
+def _usable(url: Url, answer: Answer, expected: Expected, progress: Progress) -> Use:
     if answer.status in _FOR_GOOD:
         raise _NotThere(f"{Code.NOT_FOUND}: {url} answers {answer.status}")
     head = Head(
@@ -175,16 +223,18 @@ def _usable(url: Url, answer: Answer, size: int, progress: Progress) -> Use:
         answer.header("Content-Encoding"),
         answer.header("Content-Range"),
         answer.content_length,
+        answer.header("ETag"),
+        answer.header("Last-Modified"),
     )
-    verdict = judge(head, progress.offset, size)
+    verdict = expected.judge(head, progress.offset)
     if isinstance(verdict, Unusable):
         progress.ranges = progress.ranges and not verdict.whole
         raise network(Code.NETWORK, f"{url} answers with {verdict.why}")
-    etag = answer.header("ETag")
-    if etag and etag.startswith('"') and not progress.validator:
-        progress.validator = etag
+    known = progress.validator if progress.offset else None
+    if head.etag and head.etag.startswith('"') and not known:
+        progress.validator = head.etag
     return verdict
 
 
-def _short(url: Url, size: int, progress: Progress) -> TransientError:
-    return network(Code.NETWORK, f"{url} ended after {progress.offset} of {size} bytes")
+def _short(url: Url, expected: Expected, progress: Progress) -> TransientError:
+    return network(Code.NETWORK, f"{url} ended after {progress.offset} of {expected.size} bytes")
