@@ -1,7 +1,7 @@
 """`fleetcd release add`: a file becomes a signed release in a working clone, and a blob."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import yaml
 from securesystemslib.signer import Signer
 
 from reconciler.adapters import tuf_signing
+from reconciler.adapters.artifact_files import ReadArtifact, is_artifact, read_releasable
 from reconciler.adapters.dir_blobs import Measured, measure, store
 from reconciler.adapters.dir_layout import Layout, read_limited
 from reconciler.adapters.durable import Disk, Medium
@@ -23,21 +24,22 @@ from reconciler.ports import RepoFile
 from schemas.kinds.base import API_VERSION
 from schemas.kinds.release import Release, descriptor
 from schemas.refusal import Code, Refusal
-from schemas.wire.descriptor import ROOTFS_AB, Descriptor, Encoding
+from schemas.wire.descriptor import MENDER, ROOTFS_AB, Descriptor, Encoding
 
 
 @dataclass(frozen=True, slots=True)
 class NewRelease:
     """What to release. `scope` None: slot for rootfs-ab, else data. `url` None: from the tree.
 
-    `compatible` is a selector over labels and facts; empty fits every device. `within` is a
-    duration as in YAML. `encoding` None: by the file's first bytes.
+    `installer` empty: mender for an artifact of Mender's format, else rootfs-ab. `compatible` is a
+    selector over labels and facts; empty fits every device. `within` is a duration as in YAML.
+    `encoding` None: by the file's first bytes.
     """
 
     name: str
     version: str
     file: Path
-    installer: str = ROOTFS_AB
+    installer: str = ""
     scope: str | None = None
     compatible: str = ""
     checks: tuple[str, ...] = ()
@@ -49,11 +51,15 @@ class NewRelease:
 
 @dataclass(frozen=True, slots=True)
 class AddedRelease:
-    """`written` are the clone's files to commit; none when it was all there already."""
+    """`written` are the clone's files to commit; none when it was all there already.
+
+    `inside` is what an artifact of Mender's format holds, None for any other.
+    """
 
     descriptor: Descriptor
     written: tuple[Path, ...]
     blob: Path | None
+    inside: ReadArtifact | None
 
 
 def add_release(
@@ -71,7 +77,10 @@ def add_release(
     Again: no effect. Raises ReleaseRefused (another content for this version, a file that devices
     would refuse), NotSigned (metadata of another release key), Unavailable, with nothing written.
     """
+    new = _with_installer(new)
     measured = measure(new.file, new.encoding)
+    mender = new.installer == MENDER
+    inside = read_releasable(new.file, measured.encoding) if mender else None
     path = f"releases/{new.name}/{new.version}.yaml"
     text = release_yaml(new, measured)
     signed = descriptor(_checked(text))
@@ -95,7 +104,18 @@ def add_release(
         raise ReleaseRefused(str(error)) from error
     except OSError as error:
         raise Unavailable(f"{error.filename or repository}: {error.strerror}") from error
-    return AddedRelease(signed, tuple(file for file, _ in wanted), blob)
+    return AddedRelease(signed, tuple(file for file, _ in wanted), blob, inside)
+
+
+def _with_installer(new: NewRelease) -> NewRelease:
+    """Return `new` with the installer that the file needs, if none is named."""
+    mender = new.installer in ("", ROOTFS_AB) and is_artifact(new.file)
+    if mender and new.installer:
+        raise ReleaseRefused(
+            f"{Code.FORMAT}: {new.file}: an artifact of Mender's format is no image of a root"
+            f" filesystem; let its installer be {MENDER}"
+        )
+    return replace(new, installer=new.installer or (MENDER if mender else ROOTFS_AB))
 
 
 def renew_releases(

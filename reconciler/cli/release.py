@@ -9,11 +9,12 @@ import typer
 from rich.console import Console
 
 from reconciler.errors import Misconfigured
-from schemas.wire.descriptor import ROOTFS_AB, Encoding
+from schemas.wire.descriptor import Encoding
 
 if TYPE_CHECKING:  # imported when the command runs: TUF costs more than the whole help text
     from securesystemslib.signer import Signer
 
+    from reconciler.adapters.artifact_files import ReadArtifact
     from reconciler.adapters.dir_release import AddedRelease
 
 release = typer.Typer(help="Releases: measured, described and signed.", no_args_is_help=True)
@@ -35,11 +36,15 @@ Key = Annotated[
 def add(
     name: Annotated[str, typer.Argument(help="Such as kiosk-os.")],
     version: Annotated[str, typer.Argument(help="Such as 1.5.0.")],
-    file: Annotated[Path, typer.Argument(help="The artifact: raw, gzip, xz or zstd.")],
+    file: Annotated[Path, typer.Argument(help="An image (or its gzip, xz, zstd); a .mender file.")],
     repo: Repo = Path(),
     installer: Annotated[
-        str, typer.Option(help="rootfs-ab, or the name of an Update Module.")
-    ] = ROOTFS_AB,
+        str,
+        typer.Option(
+            help="rootfs-ab, mender, or the name of an Update Module that takes FILE itself;"
+            " default by the file: mender for a .mender file, else rootfs-ab."
+        ),
+    ] = "",
     scope: Annotated[
         str, typer.Option(help="slot or data; default slot for rootfs-ab, else data.")
     ] = "",
@@ -63,6 +68,8 @@ def add(
     key: Key = None,
 ) -> None:
     """Describe FILE as NAME@VERSION, sign it, and copy it into the published tree.
+
+    A .mender file is read through first, as a device reads it, and what is in it is shown.
 
     Nothing is committed: the Git commands are shown. Again, with the same file: no effect.
     """
@@ -143,7 +150,23 @@ def _tell(added: "AddedRelease", repo: Path) -> None:
     console.print(f"  descriptor  {descriptor.digest}")
     console.print(f"  artifact    {artifact.size} bytes, {artifact.encoding}", end="")
     console.print(f", {artifact.uncompressed_size} unpacked")
+    if added.inside:
+        _tell_inside(added.inside, console)
     _tell_git(added.written, repo, f"Release {descriptor.release}")
+
+
+def _tell_inside(found: "ReadArtifact", console: Console) -> None:
+    head = found.header
+    console.print(f"  holds       {head.name}, for {', '.join(head.device_types)}", markup=False)
+    for index, payload in enumerate(head.payloads):
+        files = sum(file.payload == index for file in found.files)
+        count = "1 file" if files == 1 else f"{files} files"
+        what = f"{payload.type}, {count}" if payload.type else "empty: it only provides"
+        console.print(f"  payload {index}   {what}", markup=False)
+    if head.scripts:
+        console.print(f"  scripts     {', '.join(script.name for script in head.scripts)}")
+    signature = "there is one; not verified here" if found.has_signature else "none"
+    console.print(f"  signature   {signature}")
 
 
 def _tell_git(written: tuple[Path, ...], repo: Path, message: str) -> None:

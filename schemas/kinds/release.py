@@ -22,7 +22,7 @@ from schemas.kinds.values import (
     unique,
 )
 from schemas.wire import descriptor as wire
-from schemas.wire.descriptor import ROOTFS_AB, Descriptor, Encoding, Scope
+from schemas.wire.descriptor import MENDER, ROOTFS_AB, Descriptor, Encoding, Scope
 
 _BY_SUFFIX = {".zst": Encoding.ZSTD, ".gz": Encoding.GZIP, ".xz": Encoding.XZ}
 _CHECKS = "write `network`, `systemd:UNIT`, `command:ARGV` or a URL"
@@ -98,7 +98,9 @@ class Health(Written):
 
 
 class ReleaseSpec(Written):
-    """`scope` defaults to slot for rootfs-ab and to data for Update Modules.
+    """`installer` is rootfs-ab, mender (a `.mender` file), or the name of an Update Module.
+
+    `scope` defaults to slot for rootfs-ab and to data for all others.
 
     `upgrade_from` is a barrier: a device that runs an older version of this release refuses it.
     """
@@ -121,6 +123,18 @@ class ReleaseSpec(Written):
     def _a_root_filesystem_is_its_slot(self) -> Self:
         if self.installer == ROOTFS_AB and self.scope == "data":
             raise refused(f"`{ROOTFS_AB}` writes a slot, its scope cannot be data", "remove scope")
+        return self
+
+    @model_validator(mode="after")
+    def _an_artifact_of_menders_is_stored_as_it_is(self) -> Self:
+        for index, artifact in enumerate(self.artifacts):
+            if self.installer == MENDER and artifact.encoded is not Encoding.RAW:
+                raise refused(
+                    f"a `{MENDER}` artifact is not {artifact.encoded} as a whole:"
+                    " its payloads are compressed inside",
+                    "publish the `.mender` file itself, and write `encoding: raw`",
+                    at=("artifacts", index, "encoding"),
+                )
         return self
 
 

@@ -5,7 +5,6 @@ import hashlib
 import lzma
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from typer.testing import CliRunner
 
 from reconciler.adapters.dir_blobs import Measured, store
 from reconciler.adapters.dir_release import (
-    AddedRelease,
     NewRelease,
     add_release,
     read_release,
@@ -32,34 +30,10 @@ from reconciler.errors import Misconfigured, NotSigned, ReleaseRefused, Unavaila
 from schemas.kinds.release import descriptor
 from schemas.wire.descriptor import Encoding, Health, Scope
 from tests.support.publications import manifest_of
-from tests.support.signed_tree import NOW, SignedTree
+from tests.support.release_workshop import CONTENT, Workshop
+from tests.support.signed_tree import NOW
 
 Compress = Callable[[bytes], bytes]
-CONTENT = b"an image, more or less " * 5000
-
-
-class Workshop:
-    """A working clone, a published tree, and a file to release."""
-
-    def __init__(self, folder: Path) -> None:
-        self.tree = SignedTree(folder / "tree")
-        self.clone = folder / "clone"
-        self.clone.mkdir()
-        self.file = folder / "image"
-        self.file.write_bytes(CONTENT)
-
-    def add(self, **changes: object) -> AddedRelease:
-        new = NewRelease("kiosk-os", "1.0.0", self.file)
-        return add_release(
-            replace(new, **changes),  # type: ignore[arg-type]  # fields of NewRelease
-            repository=self.clone,
-            tree=self.tree.layout.root,
-            signers=self.tree.keys.release,
-            now=NOW,
-        )
-
-    def yaml(self, version: str = "1.0.0") -> Path:
-        return self.clone / "releases" / "kiosk-os" / f"{version}.yaml"
 
 
 @pytest.fixture

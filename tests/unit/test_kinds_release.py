@@ -30,9 +30,9 @@ def release(artifact: str = "", more: str = "", installer: str = "rootfs-ab") ->
     return model
 
 
-def refused(artifact: str = "", more: str = "") -> str:
+def refused(artifact: str = "", more: str = "", installer: str = "rootfs-ab") -> str:
     with pytest.raises(AssertionError) as caught:
-        release(artifact, more)
+        release(artifact, more, installer)
     return str(caught.value)
 
 
@@ -117,6 +117,30 @@ def test_two_artifacts_for_the_same_hardware_are_refused() -> None:
     )
     (problem,) = write.load({"a.yaml": text}).problems
     assert problem.field == "spec.artifacts[1].compatible"
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        "encoding: gzip, uncompressedSize: 300",
+        'url: "https://a.example/x.mender.gz", uncompressedSize: 300',
+    ],
+)
+def test_a_mender_artifact_that_was_compressed_as_a_whole_is_refused(packed: str) -> None:
+    text = write.document("Release", "kiosk-app", spec(packed, installer="mender"))
+    (problem,) = write.load({"r.yaml": text}).problems
+    assert problem.field == "spec.artifacts[0].encoding"
+    assert "is not gzip as a whole" in problem.message
+    assert "write `encoding: raw`" in problem.remedy
+    assert str(problem).startswith(f"r.yaml:{1 + text[: text.index('spec:')].count(chr(10))}:")
+
+
+def test_a_mender_artifact_is_data_and_stored_as_it_is() -> None:
+    described = descriptor(release('url: "https://a.example/x.mender"', installer="mender"))
+    assert described.scope is Scope.DATA
+    assert described.artifacts[0].encoding is Encoding.RAW
+    explicit = 'url: "https://a.example/x.mender.gz", encoding: raw'
+    assert descriptor(release(explicit, installer="mender")).artifacts[0].encoding is Encoding.RAW
 
 
 checks = st.sampled_from(["network", "systemd:a.service", "command:test -f '/a b'", "https://a/b"])
