@@ -39,6 +39,10 @@ class Update:
     rollback: Call
     cleanup: Call
 
+    def call(self, name: str) -> None:
+        calls = {"install": self.install, "rollback": self.rollback, "cleanup": self.cleanup}
+        calls[name](self.tree)
+
     @property
     def content(self) -> dict[str, bytes | None] | None:
         return content_of(self.place)
@@ -112,66 +116,42 @@ def started(start: Start, root: Path, *before: str) -> Callable[[int], Update]:
     def start_number(number: int) -> Update:
         update = start(root / str(number))
         for call in before:
-            getattr(update, call)(update.tree)
+            update.call(call)
         return update
 
     return start_number
 
 
-@pytest.mark.usefixtures("way")
-def test_killed_in_install_and_rolled_back_it_is_wholly_the_old(
-    start: Start, tmp_path: Path
-) -> None:
-    old, _ = outcomes(start, tmp_path / "whole")
-    for update in killed_at_every_change(
-        started(start, tmp_path), lambda update: update.install(update.tree)
-    ):
-        update.rollback(update.tree)
-        update.rollback(update.tree)
-        update.cleanup(update.tree)
-        assert update.content == old
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A call that is killed, the calls before it, and those after it, which end in one state."""
+
+    before: tuple[str, ...]
+    killed: str
+    after: tuple[str, ...]
+    installed: bool
 
 
 @pytest.mark.usefixtures("way")
-def test_killed_in_install_and_installed_again_it_is_wholly_the_new(
-    start: Start, tmp_path: Path
+@pytest.mark.parametrize(
+    "kill",
+    [
+        pytest.param(Kill((), "install", ("rollback", "rollback"), False), id="install, undone"),
+        pytest.param(Kill((), "install", ("install", "install"), True), id="install, repeated"),
+        pytest.param(Kill(("install",), "rollback", ("rollback",), False), id="rollback, repeated"),
+        pytest.param(Kill(("install",), "cleanup", (), True), id="cleanup, repeated"),
+    ],
+)
+def test_killed_anywhere_it_ends_wholly_old_or_wholly_new(
+    kill: Kill, start: Start, tmp_path: Path
 ) -> None:
-    _, new = outcomes(start, tmp_path / "whole")
+    outcome = outcomes(start, tmp_path / "whole")[kill.installed]
     for update in killed_at_every_change(
-        started(start, tmp_path), lambda update: update.install(update.tree)
+        started(start, tmp_path, *kill.before), lambda update: update.call(kill.killed)
     ):
-        update.install(update.tree)
-        update.install(update.tree)
-        update.cleanup(update.tree)
-        assert update.content == new
-
-
-@pytest.mark.usefixtures("way")
-def test_killed_in_rollback_and_rolled_back_again_it_is_wholly_the_old(
-    start: Start, tmp_path: Path
-) -> None:
-    old, _ = outcomes(start, tmp_path / "whole")
-    for update in killed_at_every_change(
-        started(start, tmp_path, "install"), lambda update: update.rollback(update.tree)
-    ):
-        update.rollback(update.tree)
-        update.cleanup(update.tree)
-        assert update.content == old
-
-
-def test_killed_in_cleanup_and_cleaned_again_it_is_wholly_the_new(
-    tmp_path: Path,
-) -> None:
-    def begin(root: Path) -> Update:
-        return directory_update(root, existed=True)
-
-    _, new = outcomes(begin, tmp_path / "whole")
-    for update in killed_at_every_change(
-        started(begin, tmp_path, "install"), lambda update: update.cleanup(update.tree)
-    ):
-        update.cleanup(update.tree)
-        update.cleanup(update.tree)
-        assert update.content == new
+        for call in (*kill.after, "cleanup"):
+            update.call(call)
+        assert update.content == outcome
 
 
 def test_the_destination_is_never_missing_nor_half(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import dpkg, files
-from .protocol import Module, Refused, Tree, always
+from .protocol import Module, Refused, Tree
 
 APT_ARCHIVES = Path("/var/cache/apt/archives")
 CACHE = Path("/var/lib/fleetcd/deb-cache")  # for a tree that does not lie where trees lie
@@ -41,12 +41,12 @@ def install(tree: Tree) -> None:
         dpkg.work("--force-confold", "--install", *map(str, debs))
 
 
-def supports_rollback(tree: Tree) -> str:
-    """Answer Yes when every package can be brought back to its version, or removed again."""
+def supports_rollback(tree: Tree) -> bool:
+    """Can every package be brought back to its version, or be removed again?"""
     try:
-        return "No" if _lost(_before(tree)) else "Yes"
+        return not _lost(_before(tree))
     except Refused:
-        return "Yes"  # install() refuses it as well, before it changes anything
+        return True  # install() refuses it as well, before it changes anything
 
 
 def rollback(tree: Tree) -> None:
@@ -173,9 +173,5 @@ def _cache(tree: Tree) -> Path:
 MODULE = Module(
     "deb",
     actions={"ArtifactInstall": install, "ArtifactRollback": rollback, "Cleanup": cleanup},
-    answers={
-        "ProvidePayloadFileSizes": always("No"),
-        "NeedsArtifactReboot": always("No"),
-        "SupportsRollback": supports_rollback,
-    },
+    supports_rollback=supports_rollback,
 )

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from . import files, swap
-from .protocol import Module, Refused, Tree, always
+from .protocol import Module, Refused, Tree
 from .unpack import unpack
 
 _PLAN, _NEW = "plan", "new"
@@ -115,9 +115,5 @@ def _look(dest: Path) -> files.Look:
 MODULE = Module(
     "directory",
     actions={"ArtifactInstall": install, "ArtifactRollback": rollback, "Cleanup": cleanup},
-    answers={
-        "ProvidePayloadFileSizes": always("No"),
-        "NeedsArtifactReboot": always("No"),
-        "SupportsRollback": always("Yes"),
-    },
+    supports_rollback=lambda _: True,
 )

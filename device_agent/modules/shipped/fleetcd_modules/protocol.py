@@ -54,14 +54,15 @@ class Tree:
 
 @dataclass(frozen=True)
 class Module:
-    """A module: what it does in each call, and what it answers to queries.
+    """A module: what it does in each call, and whether it can take that back.
 
-    A call that is in neither is silent success, as the protocol wants it.
+    None of ours reboots or wants sizes. A call that is not in `actions` is silent success, as the
+    protocol wants it.
     """
 
     name: str
     actions: Mapping[str, Callable[[Tree], None]]
-    answers: Mapping[str, Callable[[Tree], str]]
+    supports_rollback: Callable[[Tree], bool]
 
     def run(self, arguments: Sequence[str]) -> int:
         """Make the call of a command line. Returns the exit status."""
@@ -71,16 +72,13 @@ class Module:
         call, tree = arguments[1], Tree(Path(arguments[2]))
         os.umask(0o022)  # what is made for others to read must not depend on the agent's
         try:
-            if call in self.actions:
+            if call in ("ProvidePayloadFileSizes", "NeedsArtifactReboot"):
+                sys.stdout.write("No\n")
+            elif call == "SupportsRollback":
+                sys.stdout.write("Yes\n" if self.supports_rollback(tree) else "No\n")
+            elif call in self.actions:
                 self.actions[call](tree)
-            if call in self.answers:
-                sys.stdout.write(f"{self.answers[call](tree)}\n")
         except (Refused, OSError) as error:
             sys.stderr.write(f"{self.name}: {call}: {error}\n")
             return 1
         return 0
-
-
-def always(answer: str) -> Callable[[Tree], str]:
-    """Return what answers `answer` whatever the tree holds."""
-    return lambda _: answer

@@ -9,7 +9,7 @@ import errno
 import subprocess
 from pathlib import Path
 
-from .protocol import Module, Refused, Tree, always
+from .protocol import Module, Refused, Tree
 
 _NOTE = "done"
 _TIMEOUT = 24 * 3600.0  # seconds a script; the agent's own limit for the call ends it before
@@ -54,9 +54,5 @@ def _status(arguments: list[str], tree: Tree) -> int:
 MODULE = Module(
     "script",
     actions={"ArtifactInstall": install},
-    answers={
-        "ProvidePayloadFileSizes": always("No"),
-        "NeedsArtifactReboot": always("No"),
-        "SupportsRollback": always("No"),
-    },
+    supports_rollback=lambda _: False,
 )

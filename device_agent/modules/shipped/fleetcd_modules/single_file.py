@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from . import files
-from .protocol import Module, Refused, Tree, always
+from .protocol import Module, Refused, Tree
 
 _NOTE, _OLD = "before", "old"
 
@@ -109,9 +109,5 @@ def _mode(permissions: str) -> int:
 MODULE = Module(
     "single-file",
     actions={"ArtifactInstall": install, "ArtifactRollback": rollback, "Cleanup": cleanup},
-    answers={
-        "ProvidePayloadFileSizes": always("No"),
-        "NeedsArtifactReboot": always("No"),
-        "SupportsRollback": always("Yes"),
-    },
+    supports_rollback=lambda _: True,
 )
