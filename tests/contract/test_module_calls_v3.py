@@ -1,19 +1,25 @@
 """The Update Module protocol, version 3: the tree a module works in, and calls after Download."""
 
+import errno
+import os
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from device_agent.errors import InstallFailed
-from device_agent.modules.program import Limits
+from device_agent.modules.installer import UpdateModuleInstaller
+from device_agent.modules.payload import Header, PayloadFile
+from device_agent.modules.tree import Current
 from schemas.wire.report import FailureClass
 from tests.support.artifacts import Build
-from tests.support.mender_device import STEPS, MenderDevice, ready
+from tests.support.mender_device import STEPS, MenderDevice, left_running, ready
 
 ONE = Build(payloads=({"rootfs": b"content"},), kinds=("m",))
 QUICK = 0.4  # seconds for a call of a module that is to run out of time
+HEADER = Header("name", "", "m", b"{}", b"{}", b"null")
 
 
 def test_the_tree_has_the_bytes_of_the_specification(tmp_path: Path) -> None:
@@ -105,17 +111,17 @@ def test_a_call_that_takes_too_long_is_ended_with_all_its_children(
 ) -> None:
     script = "trap '' TERM\nsleep 60 & echo $! > \"$RECORD/pid\"\nsleep 60; sleep 60"
     device = ready(tmp_path, {call: script})
-    limits = Limits(timeout=QUICK, termination=0.2)
-    device.device.settings = replace(device.device.settings, limits=limits)
+    device.hurry(QUICK, 0.2)
     with pytest.raises(InstallFailed, match=f"{call} did not end in time") as caught:
         device.take(call)
     assert caught.value.failure is FailureClass.TIMEOUT
-    assert gone(device.device.read("pid").decode().strip())
+    assert not left_running(device.device)
 
 
 def test_term_comes_first_and_gives_time_to_tidy_up(tmp_path: Path) -> None:
     tidy = "trap 'echo tidy > \"$RECORD/tidy\"; exit 0' TERM\nsleep 60 & wait"
-    device = ready(tmp_path, {"ArtifactCommit": tidy}, timeout=2.0)
+    device = ready(tmp_path, {"ArtifactCommit": tidy})
+    device.hurry(1.0, 10.0)
     with pytest.raises(InstallFailed, match="did not end in time"):
         device.take("ArtifactCommit")
     assert device.device.read("tidy") == b"tidy\n"
@@ -154,7 +160,8 @@ CLEANUPS = {"well": "true", "badly": "exit 1", "never": "sleep 60", "by itself":
 
 @pytest.mark.parametrize("how", CLEANUPS)
 def test_the_tree_is_gone_after_a_cleanup_that_ends(tmp_path: Path, how: str) -> None:
-    device = ready(tmp_path, {"Cleanup": CLEANUPS[how]}, timeout=2.0)
+    device = ready(tmp_path, {"Cleanup": CLEANUPS[how]})
+    device.hurry(QUICK if how == "never" else 20.0, 1.0)
     failure = None
     try:
         device.take("Cleanup")
@@ -177,11 +184,46 @@ def test_a_call_that_the_module_does_not_know_is_no_error(tmp_path: Path) -> Non
     assert [device.take(call) for call in STEPS if call.startswith("Artifact")] == [None] * 7
 
 
-def gone(pid: str) -> bool:
-    """Say within ten seconds whether the process has ended, be it reaped or not."""
-    stat = Path("/proc", pid, "stat")
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z":
-            return True
-    return False
+def test_stored_files_and_the_whole_tree_are_on_the_disk_before_the_download_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, synced = os.fsync, set[Path]()
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", note)
+    tree = ready(tmp_path, {}).device.tree()
+    assert synced >= {tree, *tree.rglob("*")}
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """A payload whose file cannot be written: `why` is what the system says."""
+
+    why: int
+    header: Header = HEADER
+
+    def files(self) -> Iterator[PayloadFile]:
+        yield PayloadFile("rootfs", 1, self.refused())
+
+    def refused(self) -> Iterator[bytes]:
+        yield b"begun"
+        raise OSError(self.why, os.strerror(self.why))
+
+
+@pytest.mark.parametrize(
+    ("why", "failure"),
+    [(errno.ENOSPC, FailureClass.SPACE), (errno.EROFS, FailureClass.DOWNLOAD)],
+    ids=["full", "read only"],
+)
+def test_a_disk_that_takes_nothing_is_a_failed_download(
+    tmp_path: Path, why: int, failure: FailureClass
+) -> None:
+    device = ready(tmp_path, {})
+    installer = UpdateModuleInstaller("m", device.device.settings, lambda _: None)
+    with pytest.raises(InstallFailed, match=os.strerror(why)) as caught:
+        installer.receive(device.part, Unwritable(why), Current(None, None, "kiosk"))
+    assert caught.value.failure is failure
+    assert list(device.device.tree().glob("files/*")) == []

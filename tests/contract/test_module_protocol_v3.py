@@ -9,7 +9,7 @@ from device_agent.core.component import RebootNeed
 from device_agent.errors import InstallFailed
 from schemas.wire.report import FailureClass
 from tests.support.artifacts import Build
-from tests.support.mender_device import STREAM, MenderDevice, ready
+from tests.support.mender_device import STREAM, MenderDevice, left_running, ready
 
 ROOTFS = b"\x00root" * 40_000
 ONE = Build(payloads=({"rootfs": ROOTFS},), kinds=("m",))
@@ -145,7 +145,7 @@ def test_a_download_runs_out_of_time_when_the_module(tmp_path: Path, what: str) 
         device.download(ONE)
     assert caught.value.failure is FailureClass.TIMEOUT
     assert time.monotonic() - before < 20
-    assert not Path("/proc", device.read("pid").decode().strip()).exists()
+    assert not left_running(device)
 
 
 def test_a_module_that_leaves_a_reader_behind_does_not_hold_up_the_download(

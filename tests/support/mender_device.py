@@ -1,7 +1,8 @@
 """A device with modules that a test writes in shell, and an installer for artifacts on it."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_agent.core.component import Component, Contents, payloads
@@ -58,7 +59,7 @@ class MenderDevice:
             state_dir=root / "state",
             device_type="kiosk",
             environment={"PATH": "/usr/bin:/bin", "RECORD": str(self.record)},
-            limits=Limits(timeout=timeout, termination=0.3),
+            limits=Limits(timeout=timeout, termination=1.0),
         )
 
     @property
@@ -111,15 +112,37 @@ class Ready:
     device: MenderDevice
     part: Component
 
+    def hurry(self, timeout: float, termination: float) -> None:
+        """From now on a call has `timeout` seconds, and `termination` after TERM."""
+        limits = Limits(timeout, termination)
+        self.device.settings = replace(self.device.settings, limits=limits)
+
     def take(self, call: str) -> object:
         return STEPS[call](self.device.installer, self.part)
 
 
-def ready(
-    root: Path, answers: Mapping[str, str], *, timeout: float = 20.0, build: Build = SMALL
-) -> Ready:
+def ready(root: Path, answers: Mapping[str, str], *, build: Build = SMALL) -> Ready:
     """Return a device whose module `m` has got `build`, and answers so to the other calls."""
-    device = MenderDevice(root, timeout=timeout)
+    device = MenderDevice(root)
     device.module("m", answers)
     [part] = device.download(build)
     return Ready(device, part)
+
+
+def left_running(device: MenderDevice) -> bool:
+    """Say whether the process that a module noted as `pid` still runs after ten seconds.
+
+    One that was ended before it could note anything does not.
+    """
+    note = device.record / "pid"
+    pid = note.read_text().strip() if note.exists() else ""
+    if not pid:
+        return False
+    stat, until = Path("/proc", pid, "stat"), time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                return False
+        except OSError:
+            return False
+    return True

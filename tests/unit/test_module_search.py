@@ -6,6 +6,7 @@ import pytest
 
 from device_agent.errors import UpdateRejected
 from device_agent.modules.search import find_module
+from schemas.artifact.names import expect_payload_type
 from schemas.refusal import Code
 
 
@@ -30,6 +31,12 @@ def test_our_own_directory_comes_before_menders(tmp_path: Path) -> None:
     first = program(ours / "deb")
     assert find_module("deb", [ours, mender]) == first
     assert find_module("docker", [ours, mender]) == only
+
+
+@pytest.mark.parametrize("name", ["rootfs-image", "a.b_c", "c++", "9", "X" * 100])
+def test_every_payload_type_of_an_artifact_can_be_a_module(tmp_path: Path, name: str) -> None:
+    expect_payload_type(name)
+    assert find_module(name, [tmp_path / "none", program(tmp_path / name).parent]).name == name
 
 
 def test_a_missing_module_is_refused_with_the_places_that_were_searched(tmp_path: Path) -> None:
