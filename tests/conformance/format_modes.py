@@ -6,12 +6,10 @@ from pathlib import Path
 
 from device_agent.artifact.provides import matches
 from device_agent.artifact.reader import TrustedKey
-from device_agent.errors import UpdateRejected
 from schemas.artifact import manifest
-from schemas.refusal import Refusal
 from schemas.wire.descriptor import Encoding
-from tests.conformance.case import Case, Facts, Unsupported
-from tests.conformance.words import Kind, expected_kind, kind_of
+from tests.conformance.case import Case, Facts
+from tests.conformance.words import prose
 from tests.support.artifact_keys import KEYS, OWNER, SIGNERS
 from tests.support.artifacts import (
     FILES,
@@ -37,27 +35,6 @@ def clears_provides(case: Case, _: Path) -> tuple[Facts, Facts]:
 
 def _cleared(yes: bool) -> Facts:
     return {"cleared": ("yes" if yes else "no",)}
-
-
-def prose(case: Case, experiments: Mapping[str, Callable[[], object]]) -> tuple[Facts, Facts]:
-    """Make the experiment that the case names, and compare how it ends with what it expects."""
-    fields = case.fields()
-    expected = expected_kind(fields.text("expected"))
-    fields.leave("given")  # says in words what the name stands for
-    fields.end()
-    if case.name not in experiments:
-        raise Unsupported(f"no experiment is called {case.name}")
-    try:
-        experiments[case.name]()
-        seen = Kind.OK
-    except (UpdateRejected, Refusal) as error:
-        seen = kind_of(error)
-    return {"result": (expected,)}, {"result": (_as_coarse(seen, expected),)}
-
-
-def _as_coarse(seen: Kind, expected: Kind) -> Kind:
-    """Return REFUSED for any refusal where no more is expected."""
-    return Kind.REFUSED if expected is Kind.REFUSED and seen is not Kind.OK else seen
 
 
 def artifact_manifest(case: Case, _: Path) -> tuple[Facts, Facts]:

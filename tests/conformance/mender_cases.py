@@ -13,11 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.conformance.case import Case, Facts, Unsupported, load
+from tests.conformance.daemon_mode import daemon
 from tests.conformance.divergences import DIVERGENCES, expected_of_us, rows_of
 from tests.conformance.download_mode import download_resume
 from tests.conformance.format_modes import artifact_manifest, artifact_parser, clears_provides
 from tests.conformance.module_mode import update_module
 from tests.conformance.outcome import Outcome, Verdict, differences, report
+from tests.conformance.rootfs_mode import daemon_rootfs
+from tests.conformance.script_mode import state_script
+from tests.conformance.standalone_mode import standalone
 
 # Runs a case in a fresh directory; returns what the case expects, and what was seen.
 Mode = Callable[[Case, Path], tuple[Facts, Facts]]
@@ -27,6 +31,10 @@ MODES: Mapping[str, Mode] = {
     "artifact-manifest": artifact_manifest,
     "artifact-parser": artifact_parser,
     "update-module": update_module,
+    "state-script": state_script,
+    "daemon": daemon,
+    "daemon-rootfs": daemon_rootfs,
+    "standalone": standalone,
     "download-resume": download_resume,
 }
 

@@ -1,12 +1,13 @@
 """What a case of prose expects, and what was seen, in a few words that can be compared."""
 
 import re
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from device_agent.errors import AgentError, InstallFailed, UpdateRejected
 from schemas.refusal import Code, Refusal
 from schemas.wire.report import FailureClass
-from tests.conformance.case import Unsupported
+from tests.conformance.case import Case, Facts, Unsupported
 
 
 class Kind(StrEnum):
@@ -80,8 +81,31 @@ def kind_of(error: AgentError | Refusal) -> Kind:
             return Kind.CHECKSUM
         case InstallFailed(failure=FailureClass.TIMEOUT):
             return Kind.TIMED_OUT
+        case InstallFailed() if re.search(r"gave up after|did not end in time", error.message):
+            return Kind.TIMED_OUT
         case InstallFailed() if re.search(r"exited with status [1-9]", error.message):
             return Kind.EXIT
         case InstallFailed() if "did not read its streams" in error.message:
             return Kind.UNREAD
     return Kind.REFUSED
+
+
+def prose(case: Case, experiments: Mapping[str, Callable[[], object]]) -> tuple[Facts, Facts]:
+    """Make the experiment that the case names, and compare how it ends with what it expects."""
+    fields = case.fields()
+    expected = expected_kind(fields.text("expected"))
+    fields.leave("given")  # says in words what the name stands for
+    fields.end()
+    if case.name not in experiments:
+        raise Unsupported(f"no experiment is called {case.name}")
+    try:
+        experiments[case.name]()
+        seen = Kind.OK
+    except (AgentError, Refusal) as error:
+        seen = kind_of(error)
+    return {"result": (expected,)}, {"result": (_as_coarse(seen, expected),)}
+
+
+def _as_coarse(seen: Kind, expected: Kind) -> Kind:
+    """Return REFUSED for any refusal where no more is expected."""
+    return Kind.REFUSED if expected is Kind.REFUSED and seen is not Kind.OK else seen

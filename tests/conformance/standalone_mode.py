@@ -1,0 +1,127 @@
+"""The mode standalone: updates by hand, command by command."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from reconciler.adapters.artifact_writer import NewPayload
+from tests.conformance.case import Case, Facts, Fields, Unsupported
+from tests.conformance.daemon_mode import one_of, repeat
+from tests.support.conformance_faults import Answers, Faults, Log
+from tests.support.conformance_standalone import (
+    MODULE,
+    NEW,
+    OLD,
+    Spoken,
+    StandaloneDevice,
+    with_provides,
+)
+
+SKIPPED = "(not looked at)"
+OUTCOMES = ("success", "rolled_back", "inconsistent", "still_in_progress", "no_update_in_progress")
+UNCHANGED = ("not_modified", "system_not_modified", "unmodified", "unchanged")  # as good as undone
+
+
+def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
+    fields = case.fields()
+    fields.leave("notes")
+    expected = _expected(fields)
+    commands = [_command(each) for each in fields.items("commands")]
+    device, log = StandaloneDevice(root, _payload(fields)), Log(root)
+    _programs(fields, device, log)
+    fields.end()
+    device.prepare()
+    spoken, counts = [], []
+    for command in commands:
+        spoken.append(device.run(command))
+        counts.append(str(len(log.calls())))
+    return expected, {
+        "calls": log.calls(),
+        "exit codes": tuple(str(each.status) for each in spoken),
+        "stdout": _said(expected, spoken),
+        "calls after each command": tuple(counts),
+        "outcome": (_outcome(device, spoken),),
+        "artifact name": (device.artifact_name(),),
+    }
+
+
+def _expected(fields: Fields) -> Facts:
+    expected = {
+        "calls": fields.texts("expected_calls"),
+        "exit codes": tuple(str(number) for number in fields.items("expected_exit_codes")),
+    }
+    if "expected_stdout" in fields:
+        texts = fields.items("expected_stdout")
+        expected["stdout"] = tuple(SKIPPED if text is None else str(text) for text in texts)
+    if "expected_calls_after_each_command" in fields:
+        counts = fields.items("expected_calls_after_each_command")
+        expected["calls after each command"] = tuple(str(number) for number in counts)
+    if "expected_outcome" in fields:
+        outcome = one_of(fields.text("expected_outcome"), (*OUTCOMES, *UNCHANGED))
+        expected["outcome"] = ("rolled_back" if outcome in UNCHANGED else outcome,)
+    if "expected_artifact_name" in fields:
+        expected["artifact name"] = (fields.text("expected_artifact_name"),)
+    return expected
+
+
+def _command(words: object) -> Sequence[str]:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise Unsupported(f"the command {words!r} is no list of words")
+    if not words:
+        raise Unsupported("a command without a word")
+    return words
+
+
+def _payload(fields: Fields) -> NewPayload:
+    """Return the artifact's payload. A case says in words what is special about it."""
+    text = fields.text("artifact", "").lower()
+    if not text:
+        return with_provides()
+    if "bootstrap" in text:
+        return NewPayload(None)
+    if "legacy" in text or "no provides" in text:
+        return NewPayload(MODULE)
+    raise Unsupported(f"no artifact is known that is {text!r}")
+
+
+def _programs(fields: Fields, device: StandaloneDevice, log: Log) -> None:
+    module, scripts = fields.inner("module"), fields.inner("scripts")
+    present = scripts.inner("present_with_exit_code").numbers()
+    faults = Faults(
+        fail=frozenset(module.texts("fail", ())),
+        fail_repeat=repeat(module.text("fail_repeat", "always")),
+        kill=frozenset(module.texts("kill_agent", ())),
+        kill_repeat=repeat(module.text("kill_repeat", "once")),
+        hang=frozenset(module.texts("hang", ())),
+        status=present,
+    )
+    answers = Answers(
+        supports_rollback="Yes" if fields.flag("supports_rollback", False) else "No",
+        needs_reboot=one_of(fields.text("needs_reboot", "No"), ("Yes", "No", "Automatic", "")),
+        file_sizes=one_of(module.text("provide_file_sizes", ""), ("Yes", "No", "")),
+    )
+    module.end()
+    scripts.end()
+    log.module(device.root / "modules" / MODULE, answers, faults)
+    for name in present:
+        of_artifact = name.startswith("Artifact")
+        path = device.root / ("artifact-scripts" if of_artifact else "scripts") / name
+        log.script(path, faults)
+        if of_artifact:
+            device.artifact_scripts.append(path)
+
+
+def _said(expected: Facts, spoken: Sequence[Spoken]) -> tuple[str, ...]:
+    """Return what was said by the commands of which the case says what they say."""
+    wanted = expected.get("stdout", ())
+    pairs = zip(wanted, spoken, strict=False)
+    return tuple(SKIPPED if text == SKIPPED else each.stdout for text, each in pairs)
+
+
+def _outcome(device: StandaloneDevice, spoken: Sequence[Spoken]) -> str:
+    if device.is_in_progress():
+        return "still_in_progress"
+    name = device.artifact_name()
+    if name == OLD:
+        nothing = all(each.stdout == "No update in progress.\n" for each in spoken)
+        return "no_update_in_progress" if nothing else "rolled_back"
+    return "success" if name == NEW else "inconsistent"
