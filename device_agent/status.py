@@ -235,14 +235,28 @@ def _make_directory(path: Path) -> None:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket that an earlier daemon left: its lock is ours now."""
+    """Remove the socket that a daemon left which was killed. Raises FileExistsError for others."""
     try:
         found = path.lstat()
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
         raise FileExistsError(f"{path} is there and is no socket; move it away")
+    if _is_answered(path):
+        raise FileExistsError(f"{path} is another agent's; give each its own [owner] status")
     path.unlink()
+
+
+def _is_answered(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except BlockingIOError:  # so many ask that there is no place to wait
+            return True
+        return True
 
 
 def _signal_when_asked(listener: socket.socket) -> None:

@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -153,6 +153,27 @@ def test_the_socket_of_a_daemon_that_was_killed_is_replaced(path: Path) -> None:
     with answering(path, lambda: LINE) as answer:
         client = asking(path)
         answer()
+        assert heard(client) == LINE
+
+
+@pytest.mark.parametrize("asking_already", [0, 100])
+def test_the_socket_of_another_agent_is_left_to_it(
+    path: Path, caplog: pytest.LogCaptureFixture, asking_already: int
+) -> None:
+    """Several agents on one machine have a state directory each, but perhaps one path for this."""
+    with answering(path, lambda: LINE) as first, ExitStack() as crowd:
+        for _ in range(asking_already):
+            client = crowd.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                client.connect(str(path))
+        with answering(path, lambda: b"second\n") as second:
+            second()
+        assert "another agent's" in caplog.text
+        for _ in range(1 + asking_already // 16):
+            first()
+        client = asking(path)
+        first()
         assert heard(client) == LINE
 
 
