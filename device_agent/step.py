@@ -142,6 +142,8 @@ class Agent:
         """Answer a deployment that asks a person. Raises NothingToDecide."""
         result = driver.decide(self.journal, self.ports, decision)
         self._report()
+        if result is Result.IDLE:
+            self._rest()
         return result
 
     def _wanted(self, stop_before: State | None) -> Record | None:

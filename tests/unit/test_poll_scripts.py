@@ -8,7 +8,8 @@ import pytest
 
 from device_agent.boot.firmware import boot
 from device_agent.core.scripts import Action, OnFailure, ScriptState
-from device_agent.driver import Result
+from device_agent.core.states import State
+from device_agent.driver import Decision, Result
 from device_agent.errors import UpdateRejected
 from device_agent.step import Stepped
 from schemas.refusal import Code
@@ -88,6 +89,18 @@ def test_while_a_deployment_waits_there_is_neither_rest_nor_sync(device: Device)
     assert ran(device) == []
     device.installer.errors = {}
     assert ran(device) == [AT_REST]
+
+
+@pytest.mark.parametrize("decision", Decision)
+def test_a_device_rests_when_a_persons_decision_ends_the_deployment(
+    device: Device, decision: Decision
+) -> None:
+    device.wants(APP1)
+    device.agent.poll(stop_before=State.COMMIT)
+    assert AT_REST not in device.scripts.calls[1:]
+    device.agent.decide(decision)
+    assert device.scripts.calls[-1] == AT_REST
+    assert ran(device) == ["Idle_Leave", *SYNC, AT_REST]
 
 
 @pytest.mark.parametrize("broken", ["Idle_Enter", "Idle_Leave"])
