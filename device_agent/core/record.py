@@ -151,6 +151,8 @@ def noted(record: Record, step: Step) -> Record:
         rollback_reboots=record.rollback_reboots + (record.state is State.ROLLBACK_REBOOT),
         waiting=step.waiting,
         tries=record.tries + (step.outcome is Outcome.HOLD and not step.objected),
+        # An owner may object for as long as it pleases: resumed() counts each poll, this one not.
+        entries=record.entries - (step.objected and record.state not in FRESH_CHECK),
     )
 
 

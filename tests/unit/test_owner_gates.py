@@ -10,7 +10,6 @@ from device_agent.core.states import Gate
 from device_agent.driver import Result
 from device_agent.status import INHIBITED
 from device_agent.step import Stepped
-from device_agent.work import MAX_DOWNLOADS
 from schemas.wire.report import Outcome
 from tests.support.agent_fakes import STOP, Rebooted, a_trusted
 from tests.support.polling_device import APP1, APP2, NETWORK, Device
@@ -62,7 +61,7 @@ def test_a_download_that_is_repeated_asks_the_owner_again(device: Device) -> Non
     device.installer.errors = {"download": NETWORK}
     device.poll()
     device.owner.objections = {Gate.DOWNLOAD: BUSY}
-    for _ in range(2 * MAX_DOWNLOADS):
+    for _ in range(MANY):
         assert device.poll() == Stepped(Result.WAITING, worked=True), "no trouble: no rarer polls"
     assert device.installer.calls.count("download kiosk-app") == 1
     assert waiting(device) == BUSY
