@@ -25,7 +25,11 @@ class Device:
             (self.administration / name).touch()
         self.programs.mkdir()
         self.program("apt-get", OFFLINE)
-        self.environment = {"PATH": f"{self.programs}:{PATH}", "DPKG_ROOT": str(self.root)}
+        self.environment = {
+            "PATH": f"{self.programs}:{PATH}",
+            "DPKG_ROOT": str(self.root),
+            "DPKG_FORCE": "not-root",  # whoever runs the tests owns all that is installed
+        }
 
     def program(self, name: str, text: str) -> None:
         (self.programs / name).write_text(text)
@@ -45,7 +49,7 @@ class Device:
         if file.startswith("etc/"):
             (content / "DEBIAN" / "conffiles").write_text(f"/{file}\n")
         built = self.place / f"{name}_{version}.deb"
-        argv = ["dpkg-deb", "--root-owner-group", "--build", str(content), str(built)]
+        argv = ["dpkg-deb", "--build", str(content), str(built)]
         subprocess.run(argv, check=True, capture_output=True, timeout=60)
         return built
 
@@ -94,6 +98,20 @@ def test_packages_are_installed_whatever_their_order(device: Device) -> None:
     device.installed(app, device.deb("z-library", "2.0"))
     assert device.packages == {"a-app 1.0 installed", "z-library 2.0 installed"}
     assert (device.root / "srv" / "a-app.txt").read_text() == "1.0"
+
+
+def test_a_package_needs_no_ending_to_its_name(device: Device) -> None:
+    """As when a release is the package itself: then its file is named `payload`."""
+    plain = device.deb("app", "1.0").rename(device.place / "payload")
+    device.installed(plain)
+    assert device.packages == {"app 1.0 installed"}
+
+
+def test_a_file_beside_the_packages_is_no_package(device: Device) -> None:
+    notes = device.place / "notes.txt"
+    notes.write_text("read me")
+    device.installed(device.deb("app", "1.0"), notes)
+    assert device.packages == {"app 1.0 installed"}
 
 
 def test_a_rollback_removes_what_was_not_there(device: Device) -> None:
@@ -277,7 +295,7 @@ def test_what_is_no_package_is_refused_and_changes_nothing(device: Device) -> No
 
 
 def test_a_payload_without_packages_is_refused(device: Device) -> None:
-    assert "no file that ends in .deb" in device.update().refusal("ArtifactInstall")
+    assert "the payload has no package" in device.update().refusal("ArtifactInstall")
 
 
 def test_without_dpkg_it_says_so(tmp_path: Path) -> None:

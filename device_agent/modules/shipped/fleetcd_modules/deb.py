@@ -1,7 +1,7 @@
 """The Update Module `deb`: installs Debian packages with dpkg, and can go back to what was there.
 
-Payload: one or more `.deb` files. dpkg and not apt-get: it needs no network and no package lists,
-and touches no package but those of the payload. Going back needs the former version's file: it is
+Payload: one or more packages. dpkg and not apt-get: it needs no network and no package lists, and
+touches no package but those of the payload. Going back needs the former version's file: it is
 looked for before anything changes, first in the cache of what this module installed last.
 """
 
@@ -154,14 +154,16 @@ def _any(one: Before) -> dpkg.Package:
 
 
 def _debs(tree: Tree) -> list[Path]:
-    debs = _in(tree.files)
+    """Return the payload's files that end in .deb; if none does, all of them."""
+    payload = _in(tree.files)
+    debs = [path for path in payload if path.suffix == ".deb"] or payload
     if not debs:
-        raise Refused("the payload has no file that ends in .deb; add one to the artifact")
+        raise Refused("the payload has no package; add a .deb file to the artifact")
     return debs
 
 
 def _in(directory: Path) -> list[Path]:
-    return sorted(directory.glob("*.deb")) if directory.is_dir() else []
+    return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
 def _cache(tree: Tree) -> Path:
