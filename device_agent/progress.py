@@ -6,6 +6,7 @@ from typing import TextIO
 
 INTERVAL = 0.1  # seconds between two updates of the line
 _BAR = 24  # cells, at most
+_COLUMNS = 80  # of a terminal that does not know
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -72,6 +73,6 @@ def progress_line(stream: TextIO, monotonic: Callable[[], float]) -> ProgressLin
     try:
         columns = os.get_terminal_size(stream.fileno()).columns
     except OSError:
-        columns = 80
-    width = columns - 1  # the last column would begin a new line
+        columns = 0
+    width = (columns or _COLUMNS) - 1  # the last column would begin a new line
     return ProgressLine(stream, width, monotonic) if width >= 16 else None
