@@ -7,17 +7,21 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from device_agent import app
+from device_agent import app, cli_standalone
 from device_agent.core.states import State
 from device_agent.errors import AgentError, TransientError, UpdateRejected
-from device_agent.exit_codes import ExitCode
+from device_agent.exit_codes import ByHand, ExitCode
 from device_agent.journal import Journal
 from device_agent.lock import Busy, locked
 from device_agent.settings import DEFAULT_PATH, Misconfigured, Settings, load
 from schemas.refusal import Refusal
 from schemas.wire.decode import to_json
 from schemas.wire.report import Outcome
+
+if TYPE_CHECKING:
+    from device_agent.driver import Decision
 
 STOPS = {"install": State.INSTALL, "reboot": State.REBOOT, "commit": State.COMMIT}
 EXIT_CODES = """exit codes:
@@ -27,19 +31,26 @@ EXIT_CODES = """exit codes:
   3   a deployment waits: for the published tree, a hold, or your decision
   69  the network or the journal's disk is away; try again later
   75  the machine has to restart now (with [machine] reboot = "exit")
+  76  another fleetcd-agent works on this device
+
+of an update by hand (install FILE|URL|-, commit, rollback, resume):
+  0   done
+  1   it failed, or this may not be done now
+  2   no update is in progress; also: the command line or the configuration is wrong
+  4   done, and a reboot is required (with --reboot-exit-code)
   76  another fleetcd-agent works on this device"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = _parser().parse_args(arguments)
-    level = logging.INFO if options.command == "daemon" or options.verbose else logging.ERROR
+    level = logging.INFO if options.command == "daemon" or options.verbose else logging.WARNING
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    run: Callable[[Settings, argparse.Namespace], int] = options.run
+    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(load(options.config), options)
+        return run(options)
     except SystemExit as leaving:  # the machine's restart, with reboot = "exit"
         if leaving.code == ExitCode.REBOOT:
             _say("the machine has to restart now; the daemon then goes on with the deployment")
@@ -62,30 +73,50 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to stderr")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(
-        name: str, run: Callable[[Settings, argparse.Namespace], int], help: str
+    def by_hand(
+        name: str, run: Callable[[argparse.Namespace], int], help: str
     ) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=help, description=help)
         one.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE")
         one.set_defaults(run=run)
         return one
 
+    def command(
+        name: str, run: Callable[[Settings, argparse.Namespace], int], help: str
+    ) -> argparse.ArgumentParser:
+        return by_hand(name, lambda options: run(load(options.config), options), help)
+
     command("daemon", _daemon, "poll, converge and report until told to end")
     command("check", _check, "ask the published tree now and print what it wants; install nothing")
     show = command("show", _show, "print what runs, what is at work and how the last one ended")
     show.add_argument("-o", "--output", choices=["text", "json"], default="text")
-    install = command("install", _install, "converge now instead of at the next poll")
+    install = by_hand("install", _install, "install an artifact by hand; without one, converge now")
     install.add_argument(
-        "--stop-before",
-        choices=STOPS,
-        help="stop there and wait for `commit` or `rollback`; a rootfs waits in its trial boot",
+        "artifact",
+        nargs="?",
+        metavar="FILE|URL|-",
+        help="a .mender artifact; - reads standard input",
     )
-    command("commit", _commit, "let the deployment that waits for a decision go on")
-    command("rollback", _rollback, "undo the deployment that waits for a decision")
+    cli_standalone.add_reboot_exit_code(install)
+    cli_standalone.add_stop_before(install, *STOPS)
+    install.set_defaults(complain=install.error)
+    decisions = {
+        "commit": ("keep what was installed by hand, or let a waiting deployment go on", _commit),
+        "rollback": ("undo what was installed by hand, or a waiting deployment", _rollback),
+    }
+    for name, (help, run) in decisions.items():
+        decision = by_hand(name, run, help)
+        decision.set_defaults(complain=decision.error)
+        cli_standalone.add_stop_before(decision)
+    resume = by_hand("resume", cli_standalone.resume, "go on with the update by hand")
+    cli_standalone.add_reboot_exit_code(resume)
+    cli_standalone.add_stop_before(resume)
+    by_hand("show-artifact", cli_standalone.show_artifact, "print the installed artifact's name")
+    by_hand("show-provides", cli_standalone.show_provides, "print what the artifacts provide")
     return parser
 
 
-def _complain(message: str, code: ExitCode) -> ExitCode:
+def _complain(message: str, code: int) -> int:
     sys.stderr.write(f"fleetcd-agent: {message}\n")
     return code
 
@@ -114,34 +145,69 @@ def _check(settings: Settings, _options: argparse.Namespace) -> int:
     return ExitCode.DONE
 
 
-def _install(settings: Settings, options: argparse.Namespace) -> int:
+def _install(options: argparse.Namespace) -> int:
+    """With an artifact, by hand; without one, what the fleet wants."""
+    of_fleet = [name for name in options.stop_before if name in STOPS]
+    if options.artifact is None:
+        if (
+            len(of_fleet) < len(options.stop_before)
+            or len(of_fleet) > 1
+            or options.reboot_exit_code
+        ):
+            options.complain(
+                "without an artifact: at most one --stop-before of " + ", ".join(STOPS)
+            )
+        return _converge(load(options.config), options)
+    if of_fleet:
+        options.complain(f"--stop-before {of_fleet[0]} is for a fleet's deployment")
+    return cli_standalone.install(options)
+
+
+def _converge(settings: Settings, options: argparse.Namespace) -> int:
     with locked(_lock(settings)):
         opened = app.journal(settings)
         before = opened.last_outcome()
-        stop = STOPS[options.stop_before] if options.stop_before else None
+        stop = STOPS[options.stop_before[0]] if options.stop_before else None
         done = app.agent(settings, opened).poll(stop_before=stop)
         if done.trouble:
             return _complain(done.trouble, ExitCode.UNAVAILABLE)
         return _ended(opened, new=opened.last_outcome() != before)
 
 
-def _commit(settings: Settings, _options: argparse.Namespace) -> int:
+def _commit(options: argparse.Namespace) -> int:
     from device_agent.driver import Decision
+    from device_agent.standalone import Standalone
 
-    with locked(_lock(settings)):
-        opened = app.journal(settings)
-        app.agent(settings, opened).decide(Decision.GO_ON)
-        return _ended(opened, new=True)
+    return cli_standalone.decide(
+        options, Standalone.commit, lambda opened: _decide(options, opened, Decision.GO_ON)
+    )
 
 
-def _rollback(settings: Settings, _options: argparse.Namespace) -> int:
+def _rollback(options: argparse.Namespace) -> int:
     from device_agent.driver import Decision
+    from device_agent.standalone import Standalone
 
-    with locked(_lock(settings)):
-        opened = app.journal(settings)
-        app.agent(settings, opened).decide(Decision.ROLL_BACK)
+    return cli_standalone.decide(
+        options, Standalone.rollback, lambda opened: _decide(options, opened, Decision.ROLL_BACK)
+    )
+
+
+def _decide(options: argparse.Namespace, opened: Journal, decision: "Decision") -> int:
+    """Decide about the fleet's deployment, which does not stop again on its way."""
+    from device_agent.driver import Decision, NothingToDecide
+
+    if options.stop_before:
+        options.complain("a deployment of the fleet is at work: it takes no --stop-before here")
+    try:
+        app.agent(load(options.config), opened).decide(decision)
+    except NothingToDecide:
+        _say("No update in progress.")
+        why = "a deployment of the fleet is at work, and waits for no decision"
+        return _complain(why, ByHand.NONE_IN_PROGRESS)
+    if decision is Decision.ROLL_BACK:
         _say("rolled back")
         return ExitCode.DONE
+    return _ended(opened, new=True)
 
 
 def _lock(settings: Settings) -> Path:
@@ -172,6 +238,7 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
         "running": to_json(installed.running) if installed else None,
         "slot": {"running": boot.running, "primary": boot.primary, "trial": boot.trial},
         "deployment": _deployment(opened),
+        "byHand": _by_hand(opened),
         "lastOutcome": to_json(outcome) if outcome else None,
         "failed": opened.failed(),
         "unreported": opened.pending(),
@@ -189,11 +256,21 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
         _say(f"slot: {boot.running} (primary {boot.primary}{trial})")
     if record:
         _say(f"at work: {record.content}: {record.state} ({record.waiting or 'in progress'})")
+    if shown["byHand"]:
+        _say(f"by hand: {shown['byHand']}")
     if outcome:
         _say(f"last: set {outcome.set} {outcome.outcome} {outcome.message or ''}".rstrip())
     stale = f", not refreshed since {shown['staleSince']}" if shown["staleSince"] else ""
     _say(f"published tree: timestamp {shown['timestampVersion']}{stale}")
     return ExitCode.DONE
+
+
+def _by_hand(opened: Journal) -> str | None:
+    if opened.standalone() is None:
+        return None  # without the import
+    from device_agent.standalone import in_progress
+
+    return in_progress(opened)
 
 
 def _deployment(opened: Journal) -> object:

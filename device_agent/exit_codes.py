@@ -12,3 +12,12 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 69  # the network or the journal's disk is away; try again later
     REBOOT = 75  # the machine has to restart now
     LOCKED = 76  # another fleetcd-agent works on this device
+
+
+class ByHand(IntEnum):
+    """Of an update by hand, where these differ from ExitCode: they are Mender's."""
+
+    DONE = 0
+    FAILED = 1
+    NONE_IN_PROGRESS = 2
+    REBOOT_REQUIRED = 4  # done; only with --reboot-exit-code

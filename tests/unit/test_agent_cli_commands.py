@@ -136,7 +136,7 @@ def test_install_stops_before_the_commit_and_commit_goes_on(console: Console) ->
 def test_install_stops_before_the_commit_and_rollback_goes_back(console: Console) -> None:
     console("install", "--stop-before", "commit")
     code = console("rollback")[0]
-    if code == 69:  # the restart in between ended the command; the daemon finishes the way back
+    if code == 2:  # the restart in between ended the command; the daemon finishes the way back
         code = console("install")[0]
     assert console.loader.facts().running == "a"
     code, said = console("install")
@@ -144,12 +144,48 @@ def test_install_stops_before_the_commit_and_rollback_goes_back(console: Console
 
 
 @pytest.mark.parametrize("command", ["commit", "rollback"])
-def test_without_a_deployment_that_asks_there_is_nothing_to_decide(
-    console: Console, command: str
-) -> None:
+def test_without_a_deployment_there_is_nothing_to_decide(console: Console, command: str) -> None:
     code, said = console(command)
-    assert code == 69
-    assert "no deployment waits for a decision" in said
+    assert code == 2
+    assert said.startswith("No update in progress.\n")
+
+
+@pytest.mark.parametrize("command", ["commit", "rollback"])
+def test_a_deployment_that_asks_nobody_is_not_decided(console: Console, command: str) -> None:
+    console.trust.answers = [a_trusted(a_manifest(a_set(ROOTFS))), TransientError("no route")]
+    assert console("install")[0] != 0
+    code, said = console(command)
+    assert code == 2
+    assert "waits for no decision" in said
+
+
+def test_an_update_by_hand_is_refused_while_a_deployment_is_at_work(
+    console: Console, caplog: pytest.LogCaptureFixture
+) -> None:
+    console("install", "--stop-before", "commit")
+    code, said = console("install", str(console.root / "any.mender"))
+    assert code == 1
+    assert said.startswith("System not modified.\n")
+    assert "a deployment of the fleet is at work" in caplog.text
+    assert console("commit")[0] == 0, "the fleet's"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--stop-before", "Cleanup"], "without an artifact"),
+        (["--stop-before", "commit", "--stop-before", "reboot"], "without an artifact"),
+        (["--reboot-exit-code"], "without an artifact"),
+        (["new.mender", "--stop-before", "reboot"], "is for a fleet's deployment"),
+    ],
+)
+def test_install_keeps_the_flags_of_its_two_kinds_apart(
+    console: Console, arguments: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        console("install", *arguments)
+    assert leaving.value.code == 2
+    assert why in capsys.readouterr().err
 
 
 def test_show_tells_a_new_device_plainly(console: Console) -> None:
@@ -216,4 +252,6 @@ def test_a_damaged_journal_is_reported_and_does_not_stop_the_agent(console: Cons
 def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "another fleetcd-agent works on this device" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "another fleetcd-agent works on this device" in said
+    assert "2   no update is in progress" in said
