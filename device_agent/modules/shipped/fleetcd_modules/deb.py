@@ -38,7 +38,7 @@ def install(tree: Tree) -> None:
     with dpkg.locked():
         dpkg.repair()
         _before(tree)
-        dpkg.work("--force-confold", "--install", *map(str, debs))
+        dpkg.install(map(str, debs))
 
 
 def supports_rollback(tree: Tree) -> bool:
@@ -63,7 +63,7 @@ def rollback(tree: Tree) -> None:
         _remove([one for one in before if one.version is None])
         formers = [str(tree.tmp / _FORMER / one.former) for one in before if one.former]
         if formers:
-            dpkg.work("--force-confold", "--install", *formers)
+            dpkg.install(formers)
     _check(before)
 
 

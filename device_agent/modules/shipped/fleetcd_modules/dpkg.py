@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +79,11 @@ def work(*arguments: str) -> None:
     status = _status(["dpkg", *arguments], _WORK)
     if status != 0:
         raise Refused(f"dpkg failed with status {status}; its own words are above")
+
+
+def install(debs: Iterable[str]) -> None:
+    """Install packages, of lower versions too, and keep edited configuration. Raises Refused."""
+    work("--force-confold", "--force-downgrade", "--install", *debs)
 
 
 def repair() -> None:
