@@ -44,11 +44,11 @@ class Contents:
 
 
 def payloads(component: Component, contents: Contents) -> tuple[Component, ...]:
-    """Return the components that `contents` turns out to hold, one a payload: `app`, `app.0001`."""
+    """Return the components that `contents` turns out to hold, one a payload: `app`, `app_0001`.
     return tuple(
         replace(
             component,
-            name=f"{component.name}.{number:04}" if number else component.name,
+            name=f"{component.name}_{number:04}" if number else component.name,
             module=module,
             payload=number,
         )

@@ -241,7 +241,7 @@ def consequences(record: Record) -> Consequences:
     unknown = [
         inside.name
         for name, inside in record.contents.items()
-        if any(one == name or one.startswith(f"{name}.") for one in record.inconsistent)
+        if any(one == name or one.startswith(f"{name}_") for one in record.inconsistent)
     ]
     return Consequences(
         running=Running(record.set, record.content) if committed else None,

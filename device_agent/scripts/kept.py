@@ -13,7 +13,7 @@ from schemas.artifact.header import Script
 from schemas.refusal import Code, Refusal
 from schemas.wire.report import FailureClass
 
-_COMPONENT = re.compile(r"[a-z0-9][a-z0-9.-]{0,99}")
+_COMPONENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
 def folder(root: Path, component: str) -> Path:

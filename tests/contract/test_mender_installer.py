@@ -63,12 +63,12 @@ def test_every_payload_reaches_its_module_in_one_pass(
     assert device.calls == [
         "streams ProvidePayloadFileSizes app",
         "streams Download app",
-        "stores ProvidePayloadFileSizes app.0001",
-        "stores Download app.0001",
+        "stores ProvidePayloadFileSizes app_0001",
+        "stores Download app_0001",
     ]
     assert device.read("app-app.bin") == b"1" * 300_000
     assert device.read("app-notes.txt") == b""
-    assert (device.tree("app.0001") / "files/app.bin").read_bytes() == b"other"
+    assert (device.tree("app_0001") / "files/app.bin").read_bytes() == b"other"
     assert not (device.tree() / "files").exists()
     assert source.streams == 1
 
@@ -79,14 +79,14 @@ def test_files_are_stored_whichever_module_of_the_artifact_does_not_stream(
     device.download(replace(TWO, kinds=("stores", "streams")))
     assert (device.tree() / "files/app.bin").read_bytes() == b"1" * 300_000
     assert (device.tree() / "files/notes.txt").read_bytes() == b""
-    assert device.read("app.0001-app.bin") == b"other"
+    assert device.read("app_0001-app.bin") == b"other"
 
 
 def test_an_empty_payload_between_others_takes_no_number(device: MenderDevice) -> None:
     build = Build(payloads=({"a": b"1"}, None, {"b": b"2"}), kinds=("stores", "", "stores"))
-    assert [part.name for part in device.download(build)] == ["app", "app.0001"]
+    assert [part.name for part in device.download(build)] == ["app", "app_0001"]
     assert (device.tree() / "files/a").read_bytes() == b"1"
-    assert (device.tree("app.0001") / "files/b").read_bytes() == b"2"
+    assert (device.tree("app_0001") / "files/b").read_bytes() == b"2"
 
 
 def test_what_modules_get_does_not_pass_through_memory(device: MenderDevice) -> None:
@@ -119,18 +119,18 @@ def test_every_later_call_goes_to_the_parts_module_in_the_parts_tree(
     device.installer.cleanup(second)
     assert device.calls == [
         "streams ArtifactInstall app",
-        "stores NeedsArtifactReboot app.0001",
-        "stores ArtifactVerifyReboot app.0001",
-        "stores ArtifactCommit app.0001",
+        "stores NeedsArtifactReboot app_0001",
+        "stores ArtifactVerifyReboot app_0001",
+        "stores ArtifactCommit app_0001",
         "streams SupportsRollback app",
         "streams ArtifactRollback app",
         "streams ArtifactRollbackReboot app",
         "streams ArtifactVerifyRollbackReboot app",
         "streams ArtifactFailure app",
-        "stores Cleanup app.0001",
+        "stores Cleanup app_0001",
     ]
     assert device.tree().exists()
-    assert not device.tree("app.0001").exists()
+    assert not device.tree("app_0001").exists()
 
 
 def test_state_scripts_are_kept_under_the_components_name(device: MenderDevice) -> None:
@@ -264,8 +264,8 @@ def test_a_broken_download_is_cleaned_up_in_every_tree_that_it_began(
     refused(device, data + b"more")
     device.installer.failure(app(data))
     device.installer.cleanup(app(data))
-    assert device.calls[4:] == ["streams Cleanup app", "stores Cleanup app.0001"]
-    assert not (device.tree().exists() or device.tree("app.0001").exists())
+    assert device.calls[4:] == ["streams Cleanup app", "stores Cleanup app_0001"]
+    assert not (device.tree().exists() or device.tree("app_0001").exists())
     device.installer.cleanup(app(data))
     assert len(device.calls) == 6
 
@@ -278,7 +278,7 @@ def test_a_cleanup_that_fails_keeps_no_other_tree_from_being_removed(
     refused(device, data + b"more")
     with pytest.raises(InstallFailed, match="Cleanup exited with status 3"):
         device.installer.cleanup(app(data))
-    assert not (device.tree().exists() or device.tree("app.0001").exists())
+    assert not (device.tree().exists() or device.tree("app_0001").exists())
 
 
 def test_a_tree_that_was_never_whole_goes_without_a_call(device: MenderDevice) -> None:
@@ -357,7 +357,7 @@ def test_any_plain_name_is_stored_and_streamed(device: MenderDevice, name: str) 
     files = {name: b"content"}
     device.download(Build(payloads=(files, files), kinds=("stores", "streams")))
     assert (device.tree() / "files" / name).read_bytes() == b"content"
-    assert device.read(f"app.0001-{name}") == b"content"
+    assert device.read(f"app_0001-{name}") == b"content"
     assert device.read("offered") == f"streams/{name}\n".encode()
 
 

@@ -94,6 +94,15 @@ def test_standard_input_brings_an_artifact_once(device: StandaloneDevice) -> Non
     assert (second.returncode, second.stdout) == (1, b"Streaming failed.\nSystem not modified.\n")
 
 
+def test_trees_that_cannot_all_be_made_are_all_removed(device: StandaloneDevice) -> None:
+    in_the_way = stored(device, "0000.0001").parents[1]
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("no directory")
+    assert device.run("install", device.artifact(TWO)) == 1
+    assert device.parts == ["0000 Cleanup"]
+    assert not device.tree.exists()
+
+
 def test_several_payloads_are_installed_in_order_and_undone_in_reverse(
     device: StandaloneDevice,
 ) -> None:
@@ -102,13 +111,13 @@ def test_several_payloads_are_installed_in_order_and_undone_in_reverse(
     assert device.run("rollback") == 0
     assert device.parts[-8:] == [
         "0000 ArtifactInstall",
-        "0000.0001 ArtifactInstall",
-        "0000.0001 ArtifactRollback",
+        "0000_0001 ArtifactInstall",
+        "0000_0001 ArtifactRollback",
         "0000 ArtifactRollback",
         "0000 ArtifactFailure",
-        "0000.0001 ArtifactFailure",
+        "0000_0001 ArtifactFailure",
         "0000 Cleanup",
-        "0000.0001 Cleanup",
+        "0000_0001 Cleanup",
     ]
 
 
@@ -122,11 +131,11 @@ def test_only_payloads_whose_install_was_begun_are_undone(device: StandaloneDevi
 
 def test_a_kill_in_the_second_install_undoes_both(device: StandaloneDevice) -> None:
     device.can_roll_back()
-    device.does("ArtifactInstall", 'case "$2" in */0000.0001/*) kill -9 $PPID ;; esac')
+    device.does("ArtifactInstall", 'case "$2" in */0000_0001/*) kill -9 $PPID ;; esac')
     assert device.killed("install", device.artifact(TWO))
     assert device.run("resume") == 0
     undone = [part for part in device.parts if "ArtifactRollback" in part]
-    assert undone == ["0000.0001 ArtifactRollback", "0000 ArtifactRollback"]
+    assert undone == ["0000_0001 ArtifactRollback", "0000 ArtifactRollback"]
 
 
 def test_one_payload_without_rollback_is_enough_to_commit_at_once(
@@ -231,10 +240,12 @@ def test_a_commit_that_cannot_be_journaled_is_taken_back(
     device: StandaloneDevice, full: FullDisk, room: int
 ) -> None:
     full.room = 99
+    artifact = device.artifact(ByHand(bodies={"ArtifactCommit_Error_00": 0}))
     commands = app.standalone(load_local(device.config), full, lambda _: None)
-    assert commands.install(FileSource(device.artifact())) is Ending.DONE
+    assert commands.install(FileSource(artifact)) is Ending.DONE
     full.room = room
     assert commands.commit() is Ending.FAILED
-    assert ("ArtifactCommit" in device.calls) == (room == 2)
+    begun = {"ArtifactCommit", "ArtifactCommit_Error_00"} & set(device.calls)
+    assert len(begun) == (2 if room == 2 else 0)
     assert device.calls[-3:] == ["ArtifactRollback", "ArtifactFailure", "Cleanup"]
     assert device.provides["artifact_name"] == "old"

@@ -93,7 +93,7 @@ def check(device: MenderDevice, data: bytes, expected: dict[str, bytes] | None =
 
 
 def whole(build: Build) -> dict[str, bytes]:
-    parts = ("app", "app.0001")
+    parts = ("app", "app_0001")
     return {
         f"{part}-{name}": content
         for part, files in zip(parts, build.payloads, strict=True)

@@ -241,15 +241,15 @@ def test_an_artifact_without_payload_only_changes_what_is_provided(tmp_path: Pat
 
 def test_each_payload_of_an_artifact_is_installed_and_undone_by_itself(tmp_path: Path) -> None:
     two = Contents("two", modules=("single-file", "script"))
-    one = stage(tmp_path, contents={"app": two}, errors={"install app.0001": BROKEN})
+    one = stage(tmp_path, contents={"app": two}, errors={"install app_0001": BROKEN})
     calls = one.run()
     assert [call for call in calls if call.startswith(("install", "rollback", "cleanup"))] == [
         "install app",
-        "install app.0001",
-        "rollback app.0001",
+        "install app_0001",
+        "rollback app_0001",
         "rollback app",
         "cleanup app",
-        "cleanup app.0001",
+        "cleanup app_0001",
     ]
 
 

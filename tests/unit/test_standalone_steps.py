@@ -109,7 +109,7 @@ def test_a_rollback_that_went_wrong_after_all_leaves_doubt() -> None:
 def test_payloads_are_undone_from_the_last_begun() -> None:
     one, two = (StandaloneRecord(RECORD.contents, begun=begun) for begun in (1, 2))
     assert [component.name for component in one.undo] == ["0000"]
-    assert [component.name for component in two.undo] == ["0000.0001", "0000"]
+    assert [component.name for component in two.undo] == ["0000_0001", "0000"]
     assert [component.name for component in RECORD.undo] == ["0000"], "as Mender, of the only one"
 
 
