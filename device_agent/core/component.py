@@ -45,6 +45,9 @@ class Contents:
 
 def payloads(component: Component, contents: Contents) -> tuple[Component, ...]:
     """Return the components that `contents` turns out to hold, one a payload: `app`, `app_0001`.
+
+    No manifest can name a component so: a wire name has no `_`.
+    """
     return tuple(
         replace(
             component,
