@@ -15,7 +15,7 @@ from device_agent.errors import AgentError, TransientError, UpdateRejected
 from device_agent.exit_codes import ByHand, ExitCode
 from device_agent.journal import Journal
 from device_agent.lock import Busy, locked
-from device_agent.settings import DEFAULT_PATH, Misconfigured, Settings, load
+from device_agent.settings import DEFAULT_PATH, Misconfigured, Settings, load, load_local
 from schemas.refusal import Refusal
 from schemas.wire.decode import to_json
 from schemas.wire.report import Outcome
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command("daemon", _daemon, "poll, converge and report until told to end")
     command("check", _check, "ask the published tree now and print what it wants; install nothing")
-    show = command("show", _show, "print what runs, what is at work and how the last one ended")
+    show = by_hand("show", _show, "print what runs, what is at work and how the last one ended")
     show.add_argument("-o", "--output", choices=["text", "json"], default="text")
     install = by_hand("install", _install, "install an artifact by hand; without one, converge now")
     install.add_argument(
@@ -228,7 +228,8 @@ def _ended(opened: Journal, *, new: bool) -> ExitCode:
     return ExitCode.FAILED if outcome.outcome is Outcome.FAILED else ExitCode.DONE
 
 
-def _show(settings: Settings, options: argparse.Namespace) -> int:
+def _show(options: argparse.Namespace) -> int:
+    settings = load_local(options.config)
     settings.device.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     opened = Journal(settings.journal, id=secrets.token_hex(16))  # no lock: a damaged one stays
     installed, record = opened.installed(), opened.record()

@@ -95,7 +95,7 @@ def test_standard_input_brings_an_artifact_once(device: StandaloneDevice) -> Non
 
 
 def test_trees_that_cannot_all_be_made_are_all_removed(device: StandaloneDevice) -> None:
-    in_the_way = stored(device, "0000.0001").parents[1]
+    in_the_way = stored(device, "0000_0001").parents[1]
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("no directory")
     assert device.run("install", device.artifact(TWO)) == 1
@@ -182,11 +182,16 @@ def test_an_artifact_that_says_nothing_of_clearing_clears_all(device: Standalone
     assert device.provides == {"artifact_name": "new", "app.version": "new"}
 
 
-def test_an_update_in_progress_is_named(device: StandaloneDevice) -> None:
+def test_an_update_in_progress_is_named(
+    device: StandaloneDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
     device.can_roll_back()
     assert in_progress(device.journal) is None
     device.run("install", device.artifact())
-    assert in_progress(device.journal) == "the update by hand to new is in progress (before-commit)"
+    named = in_progress(device.journal)
+    assert named == "the update by hand to new is in progress (before-commit)"
+    assert device.run("show") == 0
+    assert f"by hand: {named}\n" in capsys.readouterr().out
     device.run("rollback")
     assert in_progress(device.journal) is None
 

@@ -159,9 +159,12 @@ def test_a_file_of_another_size_is_another_file(server: FaultServer, status: int
 
 
 def test_a_file_that_was_replaced_before_its_first_byte_came_is_taken(server: FaultServer) -> None:
-    replies = [Reply(body=b"old", headers={"ETag": '"a"'}, cut=0), Reply(body=BODY)]
+    new, old = {"ETag": '"b"'}, Reply(body=b"old", headers={"ETag": '"a"'}, cut=0)
+    rest = {"Content-Range": f"bytes 100000-{len(BODY) - 1}/{len(BODY)}", **new}
+    replies = [old, Reply(body=BODY, headers=new, cut=100_000), Reply(206, BODY[100_000:], rest)]
     server.route = lambda _: replies.pop(0)
     assert everything(http(server)) == BODY
+    assert [asked.headers.get("if-range") for asked in server.asked] == [None, None, '"b"']
 
 
 @pytest.mark.parametrize("text", ["http://192.0.2.1/a", "http://user@127.0.0.1/a", "http://[/a"])
