@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection, Mapping
 
 from device_agent.artifact.provides import contents, expect_fitting, provides_after
+from device_agent.artifact.reader import rejected
 from device_agent.core.standalone import (
     CAN_COMMIT,
     CAN_ROLL_BACK,
@@ -27,7 +28,8 @@ from device_agent.errors import AgentError
 from device_agent.journal import Journal
 from device_agent.standalone_source import Incoming, OpenedArtifact
 from device_agent.standalone_steps import Run, World
-from schemas.wire.decode import decode
+from schemas.refusal import Refusal
+from schemas.wire.decode import decode, encode
 
 RECORD_LIMIT = 4 * 1024 * 1024  # bytes
 
@@ -118,8 +120,8 @@ class Standalone:
             opened.check()
             self._journal.drop_standalone(provides_after(contents(header), provides))
             return frozenset({Fact.DOWNLOADED, Fact.INSTALLED, Fact.COMMITTED})
+        record = _storable(StandaloneRecord(contents(header)))
         self._world.prepare(header)
-        record = StandaloneRecord(contents(header))
         return Run(self._journal, self._world, record, stop_before, opened).until_exit(
             Step.DOWNLOAD
         )
@@ -137,3 +139,12 @@ class Standalone:
         for line in sentences(facts):
             self._world.say(line)
         return ending(facts)
+
+
+def _storable(record: StandaloneRecord) -> StandaloneRecord:
+    """Return the record as it will be read again. Raises UpdateRejected for one that could not be,
+    before it stands in the way of all later updates."""
+    try:
+        return decode(StandaloneRecord, encode(record), limit=RECORD_LIMIT)
+    except Refusal as refusal:
+        raise rejected(refusal) from refusal

@@ -146,6 +146,37 @@ def test_one_payload_without_rollback_is_enough_to_commit_at_once(
     assert "Committing immediately." in capsys.readouterr().out
 
 
+def test_a_module_that_lost_its_rollback_changes_nothing_by_hand(
+    device: StandaloneDevice, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device.can_roll_back()
+    device.run("install", device.artifact())
+    device.does_nothing_special()
+    before, _ = device.calls, capsys.readouterr()
+    assert device.run("rollback") == 1
+    assert capsys.readouterr().out.startswith("Update Module does not support rollback.")
+    assert device.calls == before
+    assert device.run("commit") == 0, "it is still there to be decided"
+
+
+def test_a_good_installation_takes_the_doubt_away(device: StandaloneDevice) -> None:
+    device.fails("ArtifactInstall")
+    assert device.run("install", device.artifact()) == 1
+    assert device.provides["artifact_name"] == "new_INCONSISTENT"
+    device.does_nothing_special()
+    assert device.run("install", device.artifact()) == 0
+    assert device.provides["artifact_name"] == "new"
+
+
+def test_an_artifact_that_says_too_much_of_itself_is_refused_before_it_is_journaled(
+    device: StandaloneDevice,
+) -> None:
+    wordy = ByHand(provides={"app.version": "9" * 70_000})
+    assert device.run("install", device.artifact(wordy)) == 1
+    assert in_progress(device.journal) is None
+    assert device.run("install", device.artifact()) == 0
+
+
 def test_with_keys_an_unsigned_artifact_is_refused(device: StandaloneDevice) -> None:
     (device.root / "key.pem").write_bytes(PEMS[2])
     device.configure('[artifacts]\nverify_keys = ["key.pem"]\n')
