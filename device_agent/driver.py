@@ -46,6 +46,7 @@ class NothingToDecide(AgentError):
 def begin(journal: Journal, ports: Ports, record: Record) -> None:
     """Journal a new deployment, with the report that it starts; `run` does the rest."""
     record = entered(record, record.state, ports.bootloader.facts().boot_id)
+    journal.make_reserve()
     journal.enter(record, [_event(record, ports)])
 
 

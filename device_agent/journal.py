@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from device_agent import reserve
 from device_agent.core.record import Consequences, Record, consequences
 from device_agent.errors import AgentError, TransientError
 from schemas.canonical import canonical
@@ -81,6 +82,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, *, id: str) -> None:
+        self._reserve = path.with_name(path.name + ".reserve")
         with _translated():
             if not path.exists():
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -126,8 +128,24 @@ class Journal:
         text = self._meta("outcome")
         return _readable(text.encode()) if text else None
 
+    def make_reserve(self) -> None:
+        """Keep room back for the states of a deployment that is about to begin."""
+        reserve.make(self._reserve)
+
     def enter(self, record: Record, events: Iterable[Event] = ()) -> None:
-        """Store the record, what follows from it, and its events, all or nothing."""
+        """Store the record, what follows from it, and its events, all or nothing.
+
+        On a full disk that takes the reserve.
+        """
+        kept = tuple(events)
+        try:
+            self._enter(record, kept)
+        except JournalUnavailable:
+            if not reserve.spend(self._reserve):
+                raise
+            self._enter(record, kept)
+
+    def _enter(self, record: Record, events: Iterable[Event]) -> None:
         follows = consequences(record)
         with self._transaction():
             if follows.over:
