@@ -6,7 +6,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +71,12 @@ def run(
     directory: Path | None = None,
     output_limit: int = OUTPUT_LIMIT,
     termination: float = TERMINATION,
+    may_leave: Collection[int] = (0,),
 ) -> Completed:
-    """Run `argv` to its end, or for `timeout` seconds. Raises OSError when it cannot start."""
+    """Run `argv` to its end, or for `timeout` seconds; `may_leave` is as for Child.wait().
+
+    Raises OSError when it cannot start.
+    """
     with Child(
         argv,
         environment=environment,
@@ -80,7 +84,7 @@ def run(
         output_limit=output_limit,
         termination=termination,
     ) as child:
-        return child.wait(timeout)
+        return child.wait(timeout, may_leave)
 
 
 class Child:
@@ -89,7 +93,7 @@ class Child:
     Nothing here runs in another thread: whoever works beside the child calls pump() now and then,
     so that it never blocks on its output. Leaving the `with` block ends the group if the child
     still runs; should we be killed, the kernel kills the child: its work must not go on beside
-    that of whoever comes after us. Children that it left behind after a normal end are its own
+    that of whoever comes after us. Children that it left behind after a good end are its own
     affair (a module may start a reboot that way), but they cannot hold up wait().
     """
 
@@ -143,8 +147,7 @@ class Child:
         """Say whether the child runs. An ended one is not reaped yet: its group id stays ours."""
         if self._process.returncode is not None:
             return False
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        return os.waitid(os.P_PID, self._process.pid, options) is None
+        return self._ended() is None
 
     def pump(self, seconds: float, writable: int | None = None) -> bool:
         """Take output for at most `seconds`; return at once when descriptor `writable` is writable.
@@ -166,15 +169,30 @@ class Child:
                 self._take(descriptor)
         return writable in ready
 
-    def wait(self, timeout: float) -> Completed:
-        """Return how the child ended; after `timeout` seconds its group is ended by force."""
+    def wait(self, timeout: float, may_leave: Collection[int] = (0,)) -> Completed:
+        """Return how the child ended; after `timeout` seconds its group is ended by force.
+
+        So is what it left behind, unless it ended with one of the statuses `may_leave`: it would
+        go on with what is taken back now.
+        """
         if not self._wait_until(time.monotonic() + timeout):
             self._timed_out = True
             self._end()
+        elif self._exit_status() not in may_leave:
+            self._signal(signal.SIGKILL)
         status = self._reap()
         self._drain()
         stdout, stderr = (bytes(kept) for kept in self._kept.values())
         return Completed(status, stdout, stderr, self._timed_out, self._truncated)
+
+    def _ended(self) -> os.waitid_result | None:
+        """Return how the child ended, and leave it unreaped; None while it runs."""
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, options)
+
+    def _exit_status(self) -> int | None:
+        ended = self._ended()
+        return ended.si_status if ended and ended.si_code == os.CLD_EXITED else None
 
     def _wait_until(self, deadline: float) -> bool:
         while self.running:

@@ -8,6 +8,7 @@ failure() ArtifactFailure; cleanup() Cleanup.
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,10 +115,11 @@ class UpdateModuleInstaller:
     def cleanup(self, component: Component) -> None:
         """Call Cleanup, and remove the tree whatever came of it. Without a tree: no effect."""
         tree = self._settings.tree(component.name)
-        if not tree.exists:
+        if not os.path.lexists(tree.path):
             return
         try:
-            self._call(component, Call.CLEANUP, FailureClass.SCRIPT)
+            if tree.exists:
+                self._call(component, Call.CLEANUP, FailureClass.SCRIPT)
         finally:
             with self._failing(f"tree {tree.path}", FailureClass.SCRIPT):
                 durable.remove(self._answer_path(component))

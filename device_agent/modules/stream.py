@@ -68,6 +68,7 @@ class Streamer:
             for file in payload.files():
                 with self._reader(self._tree.stream_next) as pipe:
                     reached = Streamed.UNFINISHED
+                    _refuse_link(self._tree.streams)
                     fifo = self._tree.streams / checked_name(file.name)
                     os.mkfifo(fifo, 0o600)
                     self._write(pipe, line(file).encode())
@@ -123,7 +124,7 @@ class Streamer:
 def _open_if_read(fifo: Path) -> int | None:
     """Return a non-blocking descriptor to write to `fifo`, or None while nobody reads it."""
     try:
-        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:
             return None
@@ -138,6 +139,7 @@ def store(payload: Payload, tree: Tree) -> None:
     """
     for file in payload.files():
         tree.files.mkdir(mode=0o700, exist_ok=True)
+        _refuse_link(tree.files)
         path = tree.files / checked_name(file.name)
         _refuse_too_large(file, tree.files)
         try:
@@ -148,6 +150,12 @@ def store(payload: Payload, tree: Tree) -> None:
                 path.unlink()
             raise
     tree.sync()
+
+
+def _refuse_link(directory: Path) -> None:
+    """Raise OSError where a module has put a link in place of its directory: it leads elsewhere."""
+    if directory.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, f"{directory.name} is a link", str(directory))
 
 
 def _refuse_too_large(file: PayloadFile, directory: Path) -> None:

@@ -34,7 +34,8 @@ class Tree:
 
     @property
     def exists(self) -> bool:
-        return self.path.is_dir()
+        """Say whether it is there. A link in its place leads to somewhere else: it is gone."""
+        return self.path.is_dir() and not self.path.is_symlink()
 
     @property
     def payload_type(self) -> str | None:
@@ -74,10 +75,17 @@ class Tree:
         durable.sync_directory(self.path.parent)
 
     def remove(self) -> None:
-        """Remove the tree with everything that the module left in it. Again: no effect."""
+        """Remove the tree with everything that the module left in it, or in its place.
+
+        Again: no effect.
+        """
         if self.exists:
             shutil.rmtree(self.path)
-            durable.sync_directory(self.path.parent)
+        elif os.path.lexists(self.path):
+            self.path.unlink()
+        else:
+            return
+        durable.sync_directory(self.path.parent)
 
 
 def _contents(current: Current, header: Header) -> Mapping[str, bytes]:

@@ -79,6 +79,7 @@ class Executor:
                 timeout=timeout,
                 environment=self.environment,
                 termination=self.limits.termination,
+                may_leave=(0, RETRY_LATER),  # it may wait for what it started
             )
         except OSError as error:
             raise _failed(script, f"cannot start: {error.strerror}") from error
