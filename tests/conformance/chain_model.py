@@ -5,7 +5,7 @@ begun when the journal says so; the table says what follows when one of its call
 an agent that was killed in it goes on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -210,17 +210,16 @@ class _Walk:
         full = f"{name}_00" if name.endswith(("_Enter", "_Leave", "_Error")) else name
         if name not in _QUERIES:
             self.calls.append(full)
-        if full in self.faults.kill and self._strikes("kill", full, self.faults.kill_repeat):
+        if self._strikes(self.faults.kill, full, "kill"):
             raise _Killed
-        if full in self.faults.fail and self._strikes("fail", full, self.faults.fail_repeat):
-            raise _Failed
-        if full in self.faults.hang:
+        if self._strikes(self.faults.fail, full, "fail") or full in self.faults.hang:
             raise _Failed
 
-    def _strikes(self, what: str, name: str, repeat: Repeat) -> bool:
+    def _strikes(self, faults: Mapping[str, Repeat], name: str, what: str) -> bool:
         first = (what, name) not in self.struck
-        self.struck.add((what, name))
-        return first or repeat is Repeat.ALWAYS
+        if name in faults:
+            self.struck.add((what, name))
+        return name in faults and (first or faults[name] is Repeat.ALWAYS)
 
     def _chosen(self, at: str, then: str) -> str:
         if at in ("ask", "ask again") and self.answers.needs_reboot in ("No", ""):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from device_agent.core.states import State
 from schemas.wire.report import Event, EventKind, Outcome
-from tests.conformance.case import Case, Facts, Fields, Unsupported
+from tests.conformance.case import Case, Facts, Fields
+from tests.conformance.given import expect_something, expected_facts, given, one_of
 from tests.support.conformance_device import (
     DEVICE_TYPE,
     MODULE,
@@ -42,48 +43,15 @@ _ABORTS = {
 
 def daemon(case: Case, root: Path) -> tuple[Facts, Facts]:
     fields = case.fields()
-    expected = {
-        "calls": fields.texts("expected_calls"),
-        "reports": fields.texts("expected_status_reports"),
-        "outcome": (fields.text("expected_outcome"),),
-        "artifact name": (fields.text("expected_artifact_name"),),
-    }
-    faults, answers = faults_and_answers(fields)
+    expected = expected_facts(fields)
+    expect_something(expected)
+    found = given(fields, Repeat.ONCE)
     environment = fields.inner("environment")
     states = (*IDLE, *DEPLOYMENT) if idle_scripts(environment) else DEPLOYMENT
     world = world_of(environment)
     fields.end()
-    return expected, seen(prepared(root, world, faults, answers, states).run())
-
-
-def faults_and_answers(fields: Fields) -> tuple[Faults, Answers]:
-    """Take what the case says of its module and its scripts."""
-    module, scripts = fields.inner("module"), fields.inner("scripts")
-    faults = Faults(
-        fail=frozenset(module.texts("fail", ()) + scripts.texts("fail", ())),
-        fail_repeat=repeat(module.text("fail_repeat", "once")),
-        kill=frozenset(module.texts("kill_agent", ()) + scripts.texts("kill_agent", ())),
-        kill_repeat=repeat(module.text("kill_repeat", "once")),
-        hang=frozenset(module.texts("hang", ()) + scripts.texts("hang", ())),
-    )
-    answers = Answers(
-        supports_rollback="Yes" if fields.flag("supports_rollback", False) else "No",
-        needs_reboot=one_of(fields.text("needs_reboot", "No"), ("Yes", "No", "Automatic", "")),
-        file_sizes=one_of(module.text("provide_file_sizes", ""), ("Yes", "No", "")),
-    )
-    module.end()
-    scripts.end()
-    return faults, answers
-
-
-def repeat(text: str) -> Repeat:
-    return Repeat(one_of(text, tuple(Repeat)))
-
-
-def one_of(text: str, known: Iterable[str]) -> str:
-    if text not in known:
-        raise Unsupported(f"{text!r} is none of {', '.join(known)}")
-    return text
+    names = every_script(states) if found.scripts is None else found.scripts
+    return expected, seen(prepared(root, world, found.faults, found.answers, names).run())
 
 
 def idle_scripts(environment: Fields) -> bool:
@@ -117,17 +85,18 @@ def world_of(environment: Fields) -> World:
 
 
 def prepared(
-    root: Path, world: World, faults: Faults, answers: Answers, states: Iterable[str]
+    root: Path, world: World, faults: Faults, answers: Answers, scripts: Iterable[str]
 ) -> ConformanceDevice:
-    """Return a device with the module, and with one script for each action of `states`."""
+    """Return a device with the module and `scripts`."""
     device, log = ConformanceDevice(root, world), Log(root)
     log.module(device.modules / MODULE, answers, faults)
-    for name in _script_names(states):
+    for name in scripts:
         add_script(device, log, name, faults)
     return device
 
 
-def _script_names(states: Iterable[str]) -> list[str]:
+def every_script(states: Iterable[str]) -> list[str]:
+    """Return one script for each action of `states`."""
     return [f"{state}_{action}_00" for state in states for action in ACTIONS]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from device_agent.core.states import State
 from tests.conformance.case import Case, Facts
 from tests.conformance.chain_model import Around, expected_chain
-from tests.conformance.daemon_mode import faults_and_answers, idle_scripts, world_of
+from tests.conformance.daemon_mode import idle_scripts, world_of
+from tests.conformance.given import given
 from tests.support.conformance_faults import Faults, Repeat
 
 
@@ -84,7 +85,7 @@ _DOWNLOAD = frozenset(
 def _our_chain(case: Case, _: Facts | None = None) -> Facts:
     """Return what our model of the agent says of a daemon case."""
     fields = case.fields()
-    faults, answers = faults_and_answers(fields)
+    found = given(fields, Repeat.ONCE)
     environment = fields.inner("environment")
     idle = idle_scripts(environment)
     world = world_of(environment)
@@ -95,11 +96,11 @@ def _our_chain(case: Case, _: Facts | None = None) -> Facts:
         writes=world.writes,
         idle_scripts=idle,
     )
-    return expected_chain(faults, answers, around)
+    return expected_chain(found.faults, found.answers, around)
 
 
 def _faults(case: Case) -> Faults:
-    return faults_and_answers(case.fields())[0]
+    return given(case.fields(), Repeat.ONCE).faults
 
 
 def _environment(case: Case, name: str) -> Any:
@@ -112,14 +113,13 @@ def _in_daemon(says: Callable[[Case], object]) -> Callable[[Case], bool]:
 
 def _for_ever(case: Case) -> bool:
     faults = _faults(case)
-    kills = faults.kill if faults.kill_repeat is Repeat.ALWAYS else frozenset()
-    fails = faults.fail if faults.fail_repeat is Repeat.ALWAYS else frozenset()
-    return bool(kills) or "ArtifactVerifyRollbackReboot" in fails
+    kills = Repeat.ALWAYS in faults.kill.values()
+    return kills or faults.fail.get("ArtifactVerifyRollbackReboot") is Repeat.ALWAYS
 
 
 def _good_with_a_bad_end(case: Case) -> bool:
     faults = _faults(case)
-    return "Cleanup" in (faults.fail | faults.kill | faults.hang) and (
+    return "Cleanup" in {*faults.fail, *faults.kill, *faults.hang} and (
         _our_chain(case)["outcome"] == ("success",)
     )
 
@@ -129,7 +129,7 @@ _DAEMON: tuple[Divergence, ...] = (
         "interrupted-download-goes-on",
         "A download that was interrupted is begun again, and the deployment goes on; Mender fails"
         " it.",
-        _in_daemon(lambda case: _faults(case).kill & _DOWNLOAD),
+        _in_daemon(lambda case: _DOWNLOAD & _faults(case).kill.keys()),
         _our_chain,
     ),
     Divergence(

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from tests.conformance.case import Case, Facts, Fields, Unsupported
-from tests.conformance.daemon_mode import add_script, one_of, reports
+from tests.conformance.case import Case, Facts, Fields
+from tests.conformance.daemon_mode import add_script, reports, seen
+from tests.conformance.given import expect_something, expected_facts, given
 from tests.support.conformance_device import MODULE, ConformanceDevice, Ended, World
-from tests.support.conformance_faults import Answers, Faults, Log, Repeat
+from tests.support.conformance_faults import Log, Repeat
 
 NOTHING = ("none",)  # nothing is reported at all, since the first poll fails
 ORIGINAL, OTHER = "OriginalPartition", "OtherPartition"
@@ -77,29 +78,37 @@ class Partitions:
 
 def daemon_rootfs(case: Case, root: Path) -> tuple[Facts, Facts]:
     fields = case.fields()
-    expected = {"script calls": fields.texts("expected_script_calls")}
-    expected |= _status(case, fields)
-    if "expected_final_partition" in fields:
-        expected["partition"] = fields.texts("expected_final_partition")
+    expected = _expected(case, fields)
     partitions = Partitions(root / "partitions")
     partitions.make()
     polls = 1 if expected.get("status") == NOTHING else None
     device, log = ConformanceDevice(root, World(boots=partitions.boot, polls=polls)), Log(root)
-    faults, present = _scripts(fields.inner("scripts"))
+    found = given(fields, Repeat.ALWAYS)
     corruptions = _corruptions(fields.inner("extra"), device, expected)
-    for name in present:
-        add_script(device, log, name, faults, corruptions.get(name, ""))
-    _module(fields, device, log, partitions)
     fields.end()
+    expect_something(expected)
+    for name in EVERY_SCRIPT if found.scripts is None else found.scripts:
+        add_script(device, log, name, found.faults, corruptions.get(name, ""))
+    log.module(device.modules / MODULE, found.answers, found.faults, partitions.module())
     ended = device.run()
     return expected, {
+        **seen(ended),
         "script calls": tuple(call for call in ended.calls if "_" in call),
         "status": (_last_status(ended),),
         "partition": (partitions.running(),),
     }
 
 
-def _status(case: Case, fields: Fields) -> Facts:
+def _expected(case: Case, fields: Fields) -> dict[str, tuple[str, ...]]:
+    expected = expected_facts(fields) | _status(case, fields)
+    if "expected_script_calls" in fields:
+        expected["script calls"] = fields.texts("expected_script_calls")
+    if "expected_final_partition" in fields:
+        expected["partition"] = fields.texts("expected_final_partition")
+    return expected
+
+
+def _status(case: Case, fields: Fields) -> dict[str, tuple[str, ...]]:
     """Return the expected last status; `null` in the case means that nothing is reported."""
     if "expected_final_status" not in fields:
         return {}
@@ -111,32 +120,6 @@ def _status(case: Case, fields: Fields) -> Facts:
 
 def _last_status(ended: Ended) -> str:
     return reports([ended.last_word])[-1] if ended.last_word else NOTHING[0]
-
-
-def _scripts(scripts: Fields) -> tuple[Faults, tuple[str, ...]]:
-    fail = frozenset(scripts.texts("fail", ()))
-    repeat = Repeat(one_of(scripts.text("fail_repeat", "always"), tuple(Repeat)))
-    always, once = (
-        frozenset(scripts.texts("reboot", ())),
-        frozenset(scripts.texts("reboot_once", ())),
-    )
-    present = scripts.texts("present", EVERY_SCRIPT)
-    scripts.end()
-    if always and once:
-        raise Unsupported("scripts.reboot and scripts.reboot_once in one case")
-    kills = Repeat.ALWAYS if always else Repeat.ONCE
-    return Faults(fail, repeat, always | once, kills), present
-
-
-def _module(fields: Fields, device: ConformanceDevice, log: Log, partitions: Partitions) -> None:
-    module = fields.inner("module")
-    faults = Faults(fail=frozenset(module.texts("fail", ())))
-    module.end()
-    answers = Answers(
-        supports_rollback="Yes" if fields.flag("supports_rollback") else "No",
-        needs_reboot=one_of(fields.text("needs_reboot"), ("Yes", "No", "Automatic")),
-    )
-    log.module(device.modules / MODULE, answers, faults, partitions.module())
 
 
 def _corruptions(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from reconciler.adapters.artifact_writer import NewPayload
 from tests.conformance.case import Case, Facts, Fields, Unsupported
-from tests.conformance.daemon_mode import one_of, repeat
-from tests.support.conformance_faults import Answers, Faults, Log
+from tests.conformance.given import expect_something, expected_facts, given
+from tests.support.conformance_faults import Log, Repeat
 from tests.support.conformance_standalone import (
     MODULE,
     NEW,
@@ -17,8 +17,6 @@ from tests.support.conformance_standalone import (
 )
 
 SKIPPED = "(not looked at)"
-OUTCOMES = ("success", "rolled_back", "inconsistent", "still_in_progress", "no_update_in_progress")
-UNCHANGED = ("not_modified", "system_not_modified", "unmodified", "unchanged")  # as good as undone
 
 
 def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
@@ -29,6 +27,7 @@ def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
     device, log = StandaloneDevice(root, _payload(fields)), Log(root)
     _programs(fields, device, log)
     fields.end()
+    expect_something(expected)
     device.prepare()
     spoken, counts = [], []
     for command in commands:
@@ -36,7 +35,7 @@ def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
         counts.append(str(len(log.calls())))
     return expected, {
         "calls": log.calls(),
-        "exit codes": tuple(str(each.status) for each in spoken),
+        "exit codes": tuple(_code(each.status) for each in spoken),
         "stdout": _said(expected, spoken),
         "calls after each command": tuple(counts),
         "outcome": (_outcome(device, spoken),),
@@ -44,22 +43,17 @@ def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
     }
 
 
-def _expected(fields: Fields) -> Facts:
-    expected = {
-        "calls": fields.texts("expected_calls"),
-        "exit codes": tuple(str(number) for number in fields.items("expected_exit_codes")),
-    }
+def _expected(fields: Fields) -> dict[str, tuple[str, ...]]:
+    expected = expected_facts(fields)
+    if "expected_exit_codes" in fields:
+        codes = fields.items("expected_exit_codes")
+        expected["exit codes"] = tuple(_code(code) for code in codes)
     if "expected_stdout" in fields:
         texts = fields.items("expected_stdout")
         expected["stdout"] = tuple(SKIPPED if text is None else str(text) for text in texts)
     if "expected_calls_after_each_command" in fields:
         counts = fields.items("expected_calls_after_each_command")
         expected["calls after each command"] = tuple(str(number) for number in counts)
-    if "expected_outcome" in fields:
-        outcome = one_of(fields.text("expected_outcome"), (*OUTCOMES, *UNCHANGED))
-        expected["outcome"] = ("rolled_back" if outcome in UNCHANGED else outcome,)
-    if "expected_artifact_name" in fields:
-        expected["artifact name"] = (fields.text("expected_artifact_name"),)
     return expected
 
 
@@ -84,30 +78,23 @@ def _payload(fields: Fields) -> NewPayload:
 
 
 def _programs(fields: Fields, device: StandaloneDevice, log: Log) -> None:
-    module, scripts = fields.inner("module"), fields.inner("scripts")
-    present = scripts.inner("present_with_exit_code").numbers()
-    faults = Faults(
-        fail=frozenset(module.texts("fail", ())),
-        fail_repeat=repeat(module.text("fail_repeat", "always")),
-        kill=frozenset(module.texts("kill_agent", ())),
-        kill_repeat=repeat(module.text("kill_repeat", "once")),
-        hang=frozenset(module.texts("hang", ())),
-        status=present,
-    )
-    answers = Answers(
-        supports_rollback="Yes" if fields.flag("supports_rollback", False) else "No",
-        needs_reboot=one_of(fields.text("needs_reboot", "No"), ("Yes", "No", "Automatic", "")),
-        file_sizes=one_of(module.text("provide_file_sizes", ""), ("Yes", "No", "")),
-    )
-    module.end()
-    scripts.end()
-    log.module(device.root / "modules" / MODULE, answers, faults)
-    for name in present:
+    found = given(fields, Repeat.ALWAYS)
+    log.module(device.root / "modules" / MODULE, found.answers, found.faults)
+    scripts = found.scripts or ()
+    struck = [name for name in (*found.faults.fail, *found.faults.kill) if "_" in name]
+    for name in dict.fromkeys((*scripts, *struck)):
         of_artifact = name.startswith("Artifact")
         path = device.root / ("artifact-scripts" if of_artifact else "scripts") / name
-        log.script(path, faults)
+        log.script(path, found.faults)
         if of_artifact:
             device.artifact_scripts.append(path)
+
+
+def _code(status: object) -> str:
+    """Return an exit status as a shell has it: one above 128 says by which signal it ended."""
+    if not isinstance(status, int):
+        raise Unsupported(f"{status!r} is no exit status")
+    return str(128 - status if status < 0 else status)
 
 
 def _said(expected: Facts, spoken: Sequence[Spoken]) -> tuple[str, ...]:

@@ -13,12 +13,13 @@ import pytest
 
 from tests.conformance.case import Facts
 from tests.conformance.chain_model import LINKS, expected_chain
-from tests.conformance.daemon_mode import DEPLOYMENT, prepared, seen
+from tests.conformance.daemon_mode import DEPLOYMENT, every_script, prepared, seen
 from tests.support.conformance_device import NEW_NAME, OLD_NAME, World
 from tests.support.conformance_faults import Answers, Faults, Repeat
 
 FORWARD = ("download", "install", "ask", "reboot", "verify", "commit", "after", "cleanup")
 BACK = ("undo", "rollback", "rollback reboot", "verify rollback", "failure")
+SCRIPTS = every_script(DEPLOYMENT)
 QUERIES = ("SupportsRollback", "NeedsArtifactReboot")  # are not noted when they are asked
 
 
@@ -38,20 +39,17 @@ class Chain:
     @property
     def faults(self) -> Faults:
         leads_back = "ArtifactCommit" if self.reboot == "No" else "ArtifactVerifyReboot"
-        struck = frozenset({self.call})
+        names = [leads_back] if self.is_back else []
+        names += [self.call] if self.kind == "fail" else []
         return Faults(
-            fail=frozenset({leads_back} if self.is_back else ()) | self._if("fail", struck),
-            fail_repeat=Repeat.ONCE,
-            kill=self._if("kill", struck),
-            hang=self._if("hang", struck),
+            fail=dict.fromkeys(names, Repeat.ONCE),
+            kill={self.call: Repeat.ONCE} if self.kind == "kill" else {},
+            hang=frozenset({self.call} if self.kind == "hang" else ()),
         )
 
     @property
     def answers(self) -> Answers:
         return Answers(supports_rollback=self.rollback, needs_reboot=self.reboot)
-
-    def _if(self, kind: str, struck: frozenset[str]) -> frozenset[str]:
-        return struck if self.kind == kind else frozenset()
 
     def __str__(self) -> str:
         return f"{self.kind} {self.call}, rollback {self.rollback}, reboot {self.reboot}"
@@ -80,7 +78,7 @@ OTHERS = [each for each in ALL if each not in QUICK]
 
 
 def run(chain: Chain, root: Path) -> Facts:
-    return seen(prepared(root, World(), chain.faults, chain.answers, DEPLOYMENT).run())
+    return seen(prepared(root, World(), chain.faults, chain.answers, SCRIPTS).run())
 
 
 def check(chain: Chain, root: Path) -> None:
@@ -139,15 +137,13 @@ def test_without_a_fault_the_chain_is_the_normal_one(
 def test_a_fault_for_ever_comes_to_an_end_and_says_that_nobody_knows(
     kind: str, tmp_path: Path
 ) -> None:
-    fails = frozenset({"ArtifactVerifyReboot", "ArtifactVerifyRollbackReboot"})
     if kind == "fail":
-        faults = Faults(fail=fails)
+        names = ("ArtifactVerifyReboot", "ArtifactVerifyRollbackReboot")
+        faults = Faults(fail=dict.fromkeys(names, Repeat.ALWAYS))
     else:
-        faults = Faults(fail=fails - {"ArtifactVerifyRollbackReboot"}, kill_repeat=Repeat.ALWAYS)
-        faults = Faults(
-            fail=faults.fail, kill=frozenset({"ArtifactFailure"}), kill_repeat=Repeat.ALWAYS
-        )
+        kill = {"ArtifactFailure": Repeat.ALWAYS}
+        faults = Faults(fail={"ArtifactVerifyReboot": Repeat.ONCE}, kill=kill)
     answers = Answers(needs_reboot="Yes")
-    facts = seen(prepared(tmp_path, World(), faults, answers, DEPLOYMENT).run())
+    facts = seen(prepared(tmp_path, World(), faults, answers, SCRIPTS).run())
     assert facts == expected_chain(faults, answers)
     assert facts["outcome"] == ("inconsistent",)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
+from device_agent.artifact.policy import ArtifactPolicy, UnsignedBootstrap
 from device_agent.boot.none import NoBootloader
 from device_agent.core.record import Record
 from device_agent.core.states import State
@@ -20,12 +21,7 @@ from device_agent.exit_codes import ExitCode
 from device_agent.journal import Journal, JournalUnavailable
 from device_agent.machine import ExitToReboot
 from device_agent.modules.installer import ModuleSettings
-from device_agent.modules.mender import (
-    ArtifactPolicy,
-    Installed,
-    MenderInstaller,
-    UnsignedBootstrap,
-)
+from device_agent.modules.mender import Installed, MenderInstaller
 from device_agent.modules.program import Limits as ModuleLimits
 from device_agent.ports import Component, Ports, Trusted
 from device_agent.scripts.executor import Limits as ScriptLimits
@@ -53,6 +49,7 @@ from tests.support.conformance_faults import Log
 
 OLD_NAME, NEW_NAME = "old_name", "artifact-name"
 DEVICE_TYPE, MODULE = "test-type", "test-module"
+CHILD_TIMEOUT = 60.0  # seconds
 MAX_LIVES = 100  # of the agent in one case
 MAX_POLLS = 40  # of one life
 UNSAVED_LIVES = 3  # lives that find the journal read-only before we believe that it stays so
@@ -296,14 +293,24 @@ class _File:
 
 
 def in_child(work: Callable[[], int], log: Path) -> int:
-    """Do `work` in a forked child; return its exit status, or minus the signal that killed it."""
+    """Do `work` in a forked child; return its exit status, or minus the signal that killed it.
+
+    Call only while single-threaded. A child that hangs is killed after a minute.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
         _work(work, log)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    deadline = time.monotonic() + CHILD_TIMEOUT
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    raise AssertionError(f"the agent hung: {log.read_text()[-3000:]}")
 
 
 def _work(work: Callable[[], int], log: Path) -> NoReturn:

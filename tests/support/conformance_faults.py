@@ -1,12 +1,13 @@
 """Programs that note that they were called and then go wrong as they are told: the Update Module
 and the state scripts of conformance cases."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from shlex import quote
 
+NOBODY = "nobody"  # a pattern for no call
 QUERIES = ("SupportsRollback", "NeedsArtifactReboot")  # asked, but never noted
 
 
@@ -19,13 +20,11 @@ class Repeat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """Names of module calls and state scripts: `fail` exits with an error, `kill` kills the agent,
-    `hang` never ends. `status` gives single ones an exit status of their own."""
+    """By names of module calls and state scripts: `fail` exits with an error, `kill` kills the
+    agent, `hang` never ends, `status` exits with a status of its own."""
 
-    fail: frozenset[str] = frozenset()
-    fail_repeat: Repeat = Repeat.ALWAYS
-    kill: frozenset[str] = frozenset()
-    kill_repeat: Repeat = Repeat.ONCE
+    fail: Mapping[str, Repeat] = field(default_factory=dict)
+    kill: Mapping[str, Repeat] = field(default_factory=dict)
     hang: frozenset[str] = frozenset()
     status: Mapping[str, int] = field(default_factory=dict)
 
@@ -75,23 +74,19 @@ class Log:
         return {
             "log": quote(str(self.path)),
             "marks": quote(str(marks)),
-            "kill": _patterns(faults.kill),
-            "fail": _patterns(faults.fail),
-            "hang": _patterns(faults.hang),
-            "kill_once": _condition(faults.kill_repeat),
-            "fail_once": _condition(faults.fail_repeat),
+            "kill_once": _patterns(faults.kill, Repeat.ONCE),
+            "kill_always": _patterns(faults.kill, Repeat.ALWAYS),
+            "fail_once": _patterns(faults.fail, Repeat.ONCE),
+            "fail_always": _patterns(faults.fail, Repeat.ALWAYS),
+            "hang": "|".join(sorted(faults.hang)) or NOBODY,
             "status": "\n".join(
                 f"    {name}) exit {code};;" for name, code in faults.status.items()
             ),
         }
 
 
-def _patterns(names: Iterable[str]) -> str:
-    return "|".join(sorted(names)) or "nothing"
-
-
-def _condition(repeat: Repeat) -> str:
-    return "first" if repeat is Repeat.ONCE else "true"
+def _patterns(faults: Mapping[str, Repeat], repeat: Repeat) -> str:
+    return "|".join(sorted(name for name in faults if faults[name] is repeat)) or NOBODY
 
 
 _PROGRAM = """#!/bin/sh
@@ -102,8 +97,9 @@ case "$call" in
     *) echo "$call" >> {log} ;;
 esac
 {extra}
-case "$call" in {kill}) {kill_once} killed && kill -9 $PPID && sleep 5;; esac
-case "$call" in {fail}) {fail_once} failed && exit 1;; esac
+die() {{ kill -9 $PPID; sleep 5; }}
+case "$call" in {kill_always}) die;; {kill_once}) first killed && die;; esac
+case "$call" in {fail_always}) exit 1;; {fail_once}) first failed && exit 1;; esac
 case "$call" in {hang}) exec sleep 60;; esac
 case "$call" in
 {status}

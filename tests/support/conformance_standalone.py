@@ -3,6 +3,7 @@ directory with a configuration, a module, scripts and an artifact."""
 
 import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -78,12 +79,21 @@ class StandaloneDevice:
         journal.close()
 
     def run(self, arguments: Sequence[str]) -> Spoken:
-        with FaultServer(files(self.artifact.parent)) as server:
-            host = server.url.removeprefix("http://")
-            argv = [self._spelt_out(each, host) for each in arguments]
-            said = self.root / "stdout"
-            status = in_child(lambda: self._command(argv, said), self.root / "agent.log")
+        if any("HOST" in each for each in arguments):
+            return self._run_with_a_server(arguments)
+        argv = self._argv([str(self.artifact) if a == "ARTIFACT" else a for a in arguments])
+        said = self.root / "stdout"
+        status = in_child(lambda: _command(argv, said), self.root / "agent.log")
         return Spoken(status, said.read_text())
+
+    def _run_with_a_server(self, arguments: Sequence[str]) -> Spoken:
+        """Run a program of its own: nothing is forked while a server's threads run here."""
+        with FaultServer(files(self.artifact.parent)) as server:
+            address = f"{server.url}/{self.artifact.name}"
+            argv = self._argv([address if "HOST" in a else a for a in arguments])
+            program = [sys.executable, "-m", "device_agent", *argv]
+            done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+        return Spoken(done.returncode, done.stdout)
 
     def artifact_name(self) -> str:
         return self._journal().provides()["artifact_name"]
@@ -91,17 +101,9 @@ class StandaloneDevice:
     def is_in_progress(self) -> bool:
         return self._journal().standalone() is not None
 
-    def _spelt_out(self, argument: str, host: str) -> str:
-        if argument.startswith("http://HOST/"):
-            return argument.replace("HOST", host).replace("ARTIFACT", self.artifact.name)
-        return str(self.artifact) if argument == "ARTIFACT" else argument
-
-    def _command(self, argv: Sequence[str], said: Path) -> int:
-        name, *rest = argv
-        descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as stdout:
-            sys.stdout = stdout
-            return cli.main([name, "--config", str(self._config), *rest])
+    def _argv(self, arguments: Sequence[str]) -> list[str]:
+        name, *rest = arguments
+        return [name, "--config", str(self._config), *rest]
 
     @property
     def _config(self) -> Path:
@@ -109,6 +111,13 @@ class StandaloneDevice:
 
     def _journal(self) -> Journal:
         return Journal(self.root / "state" / "journal.db", id=secrets.token_hex(16))
+
+
+def _command(argv: Sequence[str], said: Path) -> int:
+    descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stdout:
+        sys.stdout = stdout
+        return cli.main(argv)
 
 
 def with_provides() -> NewPayload:
