@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 BASE_PACKAGES := git zstd
 TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount
-CI_PACKAGES := $(TEST_PACKAGES) mender-artifact
+CI_PACKAGES := $(TEST_PACKAGES) mender-artifact mender-client
 
 .PHONY: help setup demo test test-ci conformance check bench docs format schemas requirements clean
 
