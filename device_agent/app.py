@@ -4,40 +4,62 @@ Imports that cost memory are inside functions: the daemon's resident loop import
 """
 
 import logging
-import os
 import random
 import secrets
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent import durable
+from device_agent.app_device import MODULE_PATH, environment, facts, network
+from device_agent.app_device import bootloader as bootloader
+from device_agent.app_device import journal as journal
+from device_agent.app_installing import (
+    Installers,
+    artifact_keys,
+    artifact_policy,
+    mender,
+    module_settings,
+    scripts,
+)
 from device_agent.core.schedule import Polling
-from device_agent.errors import AgentError, TransientError, UpdateRejected
+from device_agent.core.scripts import ScriptState
+from device_agent.errors import AgentError, InstallFailed, TransientError, UpdateRejected
 from device_agent.exit_codes import ExitCode
 from device_agent.fetch.http import HttpClient, Network
 from device_agent.fetch.paced import Limits
-from device_agent.journal import Journal, JournalDamaged, JournalUnavailable, open_journal
+from device_agent.journal import Journal, JournalDamaged, JournalUnavailable
 from device_agent.lock import Busy, locked
 from device_agent.outlook import Outlook, outlook, report_due
-from device_agent.settings import Misconfigured, Settings
+from device_agent.scripts.directory import has_any
+from device_agent.settings import Local, Misconfigured, Settings
+from device_agent.status import About, Reading, answering, look, to_bytes
 from device_agent.trust.http_tree import HttpTree
-from schemas.refusal import Code, Refusal
-from schemas.wire.report import Event, EventKind, FailureClass
+from schemas.refusal import Refusal
 
 if TYPE_CHECKING:
     from device_agent.identity import Identity
-    from device_agent.ports import Bootloader, Installer, Machine, Ports, Trust
+    from device_agent.ports import Machine, Ports, Trust
     from device_agent.reporter import Reporter
+    from device_agent.standalone import Standalone
+    from device_agent.standalone_source import Incoming
     from device_agent.step import Agent
 
 AGENT_VERSION = "fleetcd-agent/0.1.0"
 ROOT_LIMIT = 512 * 1024  # bytes of root.json
-FACTS_LIMIT = 8 * 1024  # bytes of a facts file: all of it has to fit into a report
-MODULE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class Who(StrEnum):
+    """Who reads the journal for a status."""
+
+    DAEMON = "daemon"
+    COMMAND = "command"
+
 
 # The daemon hears no signal while it asks; a request to end must not wait long.
 PROBE_LIMITS = Limits(connect=5.0, headers=10.0, stall=5.0, total=15.0)
@@ -45,33 +67,9 @@ PROBE_LIMITS = Limits(connect=5.0, headers=10.0, stall=5.0, total=15.0)
 log = logging.getLogger(__name__)
 
 
-def network(settings: Settings) -> Network:
-    server = settings.server
-    return Network(server.ca, server.proxy, frozenset(server.http_hosts))
-
-
 def tree(settings: Settings, limits: Limits | None = None) -> HttpTree:
     """Return the published tree; every user of it gets a connection of its own."""
-    return HttpTree(settings.server.tree, HttpClient(network(settings), limits or Limits()))
-
-
-def journal(settings: Settings) -> Journal:
-    """Open the journal. A damaged one is set aside and reported. Raises JournalUnavailable."""
-    durable.make_directory(settings.device.state)
-    opened, damage = open_journal(settings.journal, id=secrets.token_hex(16))
-    if damage:
-        log.error("a new journal was begun: %s", damage)
-        event = Event(
-            id=secrets.token_hex(16),
-            kind=EventKind.REFUSED,
-            at=datetime.now(UTC),
-            boot_id=bootloader(settings).facts().boot_id,
-            failure=FailureClass.UNKNOWN,
-            code=Code.STATE,
-            message=damage[:1000],
-        )
-        opened.refuse(damage, event)
-    return opened
+    return HttpTree(settings.server.tree, HttpClient(network(settings.server), limits or Limits()))
 
 
 def agent(settings: Settings, opened: Journal) -> "Agent":
@@ -101,34 +99,6 @@ def _check_authority(settings: Settings) -> None:
         raise Misconfigured(f"server.ca: {path}: {why}; name a PEM file of authorities") from error
 
 
-def bootloader(settings: Settings) -> "Bootloader":
-    if settings.boot.bootloader == "file" and settings.boot.directory:
-        from device_agent.boot.file import FileBootloader
-
-        return FileBootloader(settings.boot.directory)
-    from device_agent.boot.none import NoBootloader
-
-    return NoBootloader()
-
-
-def facts(settings: Settings) -> dict[str, str]:
-    """Return the device's facts: the configuration's, and those of its facts file."""
-    found: dict[str, str] = {}
-    path = settings.device.facts_file
-    if path:
-        try:
-            with path.open("rb") as file:
-                data = file.read(FACTS_LIMIT + 1)
-            lines = data.decode().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"device.facts_file: {path}: {error}") from error
-        if len(data) > FACTS_LIMIT:
-            raise Misconfigured(f"device.facts_file: {path}: more than {FACTS_LIMIT} bytes")
-        pairs = (line.partition("=") for line in lines if "=" in line and line[0] != "#")
-        found = {key.strip(): value.strip() for key, _, value in pairs}
-    return found | dict(settings.device.facts)
-
-
 def step(settings: Settings) -> ExitCode:
     """One poll with everything it leads to, as the daemon's child runs it."""
     try:
@@ -152,8 +122,11 @@ def daemon(settings: Settings) -> int:
     from device_agent.daemon import ForkedWork, Loop, Probe, Signals, notify
 
     durable.make_directory(settings.device.state)
-    with locked(settings.device.state / "daemon.lock"):
-        signals = Signals()
+    with (
+        locked(settings.device.state / "daemon.lock"),
+        answering(socket_path(settings), lambda: to_bytes(status(settings, Who.DAEMON))) as answer,
+    ):
+        signals = Signals(answer)
         poll = settings.poll
         loop = Loop(
             work=ForkedWork(lambda: step(settings), signals, poll.step_timeout),
@@ -165,9 +138,20 @@ def daemon(settings: Settings) -> int:
         )
         notify("READY=1")
         log.info("%s polls %s", settings.device.name, settings.server.tree)
-        status = loop.run()
+        ended = loop.run()
         notify("STOPPING=1")
-        return status
+        return ended
+
+
+def socket_path(settings: Local) -> Path | None:
+    """Return where the daemon answers local applications, if it does."""
+    return None if settings.owner.status == "none" else settings.owner.status
+
+
+def status(settings: Local, who: Who) -> Reading:
+    """Return how the device stands, as the journal and the bootloader say."""
+    about = About(settings.device.name, AGENT_VERSION, who is Who.DAEMON)
+    return look(about, settings.journal, lambda: bootloader(settings).facts(), datetime.now(UTC))
 
 
 def _outlook(settings: Settings) -> Outlook:
@@ -175,34 +159,44 @@ def _outlook(settings: Settings) -> Outlook:
     try:
         with closing(Journal(settings.journal, id=secrets.token_hex(16))) as opened:
             due = report_due(opened, datetime.now(UTC), settings.reports.heartbeat)
-            return outlook(opened, reports=due and settings.server.gateway is not None)
+            reports = due and settings.server.gateway is not None
+            return outlook(opened, reports=reports, scripted=_scripted(settings))
     except (JournalDamaged, JournalUnavailable):
         return Outlook(busy=True)
+
+
+def _scripted(settings: Local) -> bool:
+    """Say whether a poll has to run state scripts. The child says what is wrong with them."""
+    try:
+        return has_any(settings.scripts.directory, (ScriptState.IDLE, ScriptState.SYNC))
+    except InstallFailed:
+        return True
 
 
 def _ports(settings: Settings, opened: Journal, identity: "Identity") -> "Ports":
     from device_agent.fetch.download import ARTIFACT_LIMITS, HttpArtifactSource
     from device_agent.health import HealthRunner, HealthSettings, health_environment
     from device_agent.machine import SystemClock
+    from device_agent.owner import InhibitDirectory
     from device_agent.ports import Ports
 
     loader = bootloader(settings)
-    installers = _Installers(settings, opened, loader)
+    installers = Installers(settings, opened, loader)
     slot = settings.boot.slots.get(loader.facts().running)
-    environment = health_environment(MODULE_PATH, settings.device.state, slot)
+    checks = health_environment(MODULE_PATH, settings.device.state, slot)
     return Ports(
         trust=_trust(settings, identity),
         source=HttpArtifactSource(
-            settings.server.tree, HttpClient(network(settings), ARTIFACT_LIMITS)
+            settings.server.tree, HttpClient(network(settings.server), ARTIFACT_LIMITS)
         ),
         installer=installers.find,
         bootloader=loader,
         machine=_machine(settings),
         health=HealthRunner(
-            HealthSettings(environment), lambda: _reachable(settings), SystemClock(), time.sleep
+            HealthSettings(checks), lambda: _reachable(settings), SystemClock(), time.sleep
         ),
-        scripts=_NoScripts(),
-        owner=_NoOwner(),
+        scripts=scripts(settings),
+        owner=InhibitDirectory(settings.owner.inhibit, environment()),
         clock=SystemClock(),
         attributes=facts(settings),
         new_id=lambda: secrets.token_hex(16),
@@ -232,7 +226,7 @@ def _reporter(settings: Settings, opened: Journal, identity: "Identity") -> "Rep
     assert settings.server.gateway  # noqa: S101 - the caller has looked
     return Reporter(
         journal=opened,
-        gateway=HttpsGateway(settings.server.gateway, network(settings)),
+        gateway=HttpsGateway(settings.server.gateway, network(settings.server)),
         identity=identity,
         clock=SystemClock(),
         introduction=Introduction(settings.device.name, facts(settings)),
@@ -257,51 +251,27 @@ def _reachable(settings: Settings) -> bool:
         source.close()
 
 
-class _Installers:
-    """Finds the installer that a descriptor names: rootfs-ab, or an Update Module."""
+def standalone(settings: Local, opened: Journal, say: Callable[[str], None]) -> "Standalone":
+    """Return the commands for an update by hand. Raises Misconfigured."""
+    from device_agent.standalone import Standalone
+    from device_agent.standalone_steps import World
+    from device_agent.standalone_trees import preparing
 
-    def __init__(self, settings: Settings, opened: Journal, loader: "Bootloader") -> None:
-        self._settings, self._journal, self._loader = settings, opened, loader
-
-    def find(self, name: str) -> "Installer":
-        from device_agent.install.rootfs_ab import RootfsAB
-        from device_agent.modules.installer import ModuleSettings, UpdateModuleInstaller
-        from device_agent.modules.program import Limits as ModuleLimits
-        from schemas.wire.descriptor import ROOTFS_AB
-
-        settings = self._settings
-        if name == ROOTFS_AB:
-            return RootfsAB(settings.boot.slots, self._loader, settings.device.state)
-        shared = ModuleSettings(
-            directories=settings.modules.directories,
-            state_dir=settings.device.state,
-            device_type=facts(settings).get("hardware", ""),
-            environment=_environment(),
-            limits=ModuleLimits(timeout=settings.modules.timeout),
-        )
-        return UpdateModuleInstaller(name, shared, self._installed)
-
-    def _installed(self, component: str) -> str | None:
-        installed = self._journal.installed()
-        ref = installed.running.content.components.get(component) if installed else None
-        return ref.release if ref else None
+    modules = module_settings(settings)
+    world = World(
+        installer=mender(settings, opened),
+        scripts=scripts(settings),
+        prepare=preparing(modules, opened.provides),
+        policy=artifact_policy(settings),
+        device_type=modules.device_type,
+        say=say,
+    )
+    return Standalone(opened, world)
 
 
-def _environment() -> Mapping[str, str]:
-    return {"PATH": MODULE_PATH, "LANG": os.environ.get("LANG", "C.UTF-8")}
+def incoming(settings: Local, text: str) -> "Incoming":
+    """Return where an update by hand comes from: a file, an address, or standard input (`-`)."""
+    from device_agent.standalone_source import source
 
-
-class _NoScripts:
-    def run(self, state: object, action: object, components: object) -> None:
-        pass
-
-    def check_image(self) -> None:
-        pass
-
-    def clear(self) -> None:
-        pass
-
-
-class _NoOwner:
-    def objection(self, gate: object) -> str | None:
-        return None
+    reachable = network(settings.server) if settings.server else Network()
+    return source(text, reachable, artifact_keys(settings))

@@ -1,23 +1,21 @@
 """`fleetcd-agent`: the daemon, and what a person on the device may ask for."""
 
 import argparse
-import json
 import logging
-import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from device_agent import app, cli_standalone
+from device_agent import app, cli_standalone, cli_status
 from device_agent.core.states import State
 from device_agent.errors import AgentError, TransientError, UpdateRejected
 from device_agent.exit_codes import ByHand, ExitCode
 from device_agent.journal import Journal
 from device_agent.lock import Busy, locked
-from device_agent.settings import DEFAULT_PATH, Misconfigured, Settings, load, load_local
+from device_agent.settings import DEFAULT_PATH, Misconfigured, Settings, load
+from device_agent.status import INHIBITED
 from schemas.refusal import Refusal
-from schemas.wire.decode import to_json
 from schemas.wire.report import Outcome
 
 if TYPE_CHECKING:
@@ -88,8 +86,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command("daemon", _daemon, "poll, converge and report until told to end")
     command("check", _check, "ask the published tree now and print what it wants; install nothing")
-    show = by_hand("show", _show, "print what runs, what is at work and how the last one ended")
+    show = by_hand(
+        "show", cli_status.show, "print what runs, what is at work and how the last one ended"
+    )
     show.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    by_hand("status", cli_status.status, "print as JSON what the daemon tells local applications")
     install = by_hand("install", _install, "install an artifact by hand; without one, converge now")
     install.add_argument(
         "artifact",
@@ -221,68 +222,11 @@ def _ended(opened: Journal, *, new: bool) -> ExitCode:
     if record:
         _say(f"set {record.set} waits before {record.state}: {record.waiting or 'interrupted'}")
         return ExitCode.WAITING
+    if inhibited := opened.recall(INHIBITED):
+        _say(f"not begun: {inhibited}")
+        return ExitCode.WAITING
     if not new or outcome is None:
         _say("nothing to do")
         return ExitCode.DONE
     _say(f"set {outcome.set}: {outcome.outcome}{f': {outcome.message}' if outcome.message else ''}")
     return ExitCode.FAILED if outcome.outcome is Outcome.FAILED else ExitCode.DONE
-
-
-def _show(options: argparse.Namespace) -> int:
-    settings = load_local(options.config)
-    settings.device.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    opened = Journal(settings.journal, id=secrets.token_hex(16))  # no lock: a damaged one stays
-    installed, record = opened.installed(), opened.record()
-    boot, outcome = app.bootloader(settings).facts(), opened.last_outcome()
-    shown = {
-        "name": settings.device.name,
-        "running": to_json(installed.running) if installed else None,
-        "slot": {"running": boot.running, "primary": boot.primary, "trial": boot.trial},
-        "deployment": _deployment(opened),
-        "byHand": _by_hand(opened),
-        "lastOutcome": to_json(outcome) if outcome else None,
-        "failed": opened.failed(),
-        "unreported": opened.pending(),
-        "fleet": opened.recall("fleet") or None,
-        "timestampVersion": int(opened.recall("timestamp") or 0),
-        "staleSince": opened.recall("stale") or None,
-    }
-    if options.output == "json":
-        _say(json.dumps(shown, indent=2, sort_keys=True))
-        return ExitCode.DONE
-    _say(f"{settings.device.name}, fleet {shown['fleet'] or 'none'}")
-    _say(f"runs: {installed.running.content if installed else 'nothing that fleetcd installed'}")
-    if boot.running:
-        trial = f", {boot.trial} on trial" if boot.trial else ""
-        _say(f"slot: {boot.running} (primary {boot.primary}{trial})")
-    if record:
-        _say(f"at work: {record.content}: {record.state} ({record.waiting or 'in progress'})")
-    if shown["byHand"]:
-        _say(f"by hand: {shown['byHand']}")
-    if outcome:
-        _say(f"last: set {outcome.set} {outcome.outcome} {outcome.message or ''}".rstrip())
-    stale = f", not refreshed since {shown['staleSince']}" if shown["staleSince"] else ""
-    _say(f"published tree: timestamp {shown['timestampVersion']}{stale}")
-    return ExitCode.DONE
-
-
-def _by_hand(opened: Journal) -> str | None:
-    if opened.standalone() is None:
-        return None  # without the import
-    from device_agent.standalone import in_progress
-
-    return in_progress(opened)
-
-
-def _deployment(opened: Journal) -> object:
-    record = opened.record()
-    if record is None:
-        return None
-    return {
-        "set": record.set,
-        "state": record.state,
-        "rollout": record.rollout,
-        "attempt": record.attempt,
-        "waiting": record.waiting,
-        "problem": to_json(record.problem) if record.problem else None,
-    }

@@ -8,7 +8,7 @@ from device_agent.core.states import Gate, Outcome, State
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.journal import Journal
 from device_agent.ports import BootFacts, Ports, Trusted
-from device_agent.status import INHIBITED, running_here
+from device_agent.status import INHIBITED, by_hand, running_here
 from device_agent.trust.clock import judge
 from schemas.resolve import Action, DeviceView, Target, resolve
 from schemas.wire.report import Event, EventKind
@@ -76,9 +76,9 @@ def check(record: Record, journal: Journal, ports: Ports) -> Step:
 def ask_owner(gate: Gate, journal: Journal, ports: Ports) -> str | None:
     """Return the owner's objection to `gate`, and note it for whoever asks the agent why it waits.
 
-    None: the owner lets it pass.
+    An update by hand that is in progress is one, too. None: the owner lets it pass.
     """
-    objection = ports.owner.objection(gate)
+    objection = by_hand(journal) or ports.owner.objection(gate)
     if objection is None:
         forget_objection(journal)
     elif objection != journal.recall(INHIBITED):

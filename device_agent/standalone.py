@@ -6,8 +6,8 @@ One command runs at a time, under the lock `agent.lock` that the daemon's work t
 import logging
 from collections.abc import Collection, Mapping
 
+from device_agent.artifact.policy import expect_signed_bootstrap
 from device_agent.artifact.provides import contents, expect_fitting, provides_after
-from device_agent.artifact.reader import rejected
 from device_agent.core.standalone import (
     CAN_COMMIT,
     CAN_ROLL_BACK,
@@ -28,8 +28,7 @@ from device_agent.errors import AgentError
 from device_agent.journal import Journal
 from device_agent.standalone_source import Incoming, OpenedArtifact
 from device_agent.standalone_steps import Run, World
-from schemas.refusal import Refusal
-from schemas.wire.decode import decode, encode
+from schemas.wire.decode import decode
 
 RECORD_LIMIT = 4 * 1024 * 1024  # bytes
 
@@ -68,7 +67,7 @@ class Standalone:
         self._sweep()
         try:
             self._world.scripts.clear()
-            opened = OpenedArtifact(incoming.chunks(), self._world.keys)
+            opened = OpenedArtifact(incoming.chunks(), self._world.policy.keys)
             return self._end(self._install(opened, stop_before))
         except (AgentError, OSError) as error:
             log.error("%s", error)
@@ -113,6 +112,7 @@ class Standalone:
     def _install(self, opened: OpenedArtifact, stop_before: Collection[Step]) -> Facts:
         header, provides = opened.header, self._journal.provides()
         self._world.say("Installing artifact...")
+        expect_signed_bootstrap(header, self._world.policy)
         if header.is_bootstrap:
             self._world.say("Artifact with empty payload. Committing immediately.")
         expect_fitting(header, provides, self._world.device_type)
@@ -120,7 +120,7 @@ class Standalone:
             opened.check()
             self._journal.drop_standalone(provides_after(contents(header), provides))
             return frozenset({Fact.DOWNLOADED, Fact.INSTALLED, Fact.COMMITTED})
-        record = _storable(StandaloneRecord(contents(header)))
+        record = StandaloneRecord(contents(header))
         self._world.prepare(header)
         return Run(self._journal, self._world, record, stop_before, opened).until_exit(
             Step.DOWNLOAD
@@ -139,12 +139,3 @@ class Standalone:
         for line in sentences(facts):
             self._world.say(line)
         return ending(facts)
-
-
-def _storable(record: StandaloneRecord) -> StandaloneRecord:
-    """Return the record as it will be read again. Raises UpdateRejected for one that could not be,
-    before it stands in the way of all later updates."""
-    try:
-        return decode(StandaloneRecord, encode(record), limit=RECORD_LIMIT)
-    except Refusal as refusal:
-        raise rejected(refusal) from refusal

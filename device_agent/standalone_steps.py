@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from device_agent.artifact.policy import ArtifactPolicy
 from device_agent.artifact.provides import provides_after
-from device_agent.artifact.reader import Header, TrustedKey
+from device_agent.artifact.reader import Header
 from device_agent.core.component import Component, RebootNeed
 from device_agent.core.record import INCONSISTENT
 from device_agent.core.scripts import OnFailure
@@ -60,14 +61,14 @@ class PhaseScripts(Protocol):
 class World:
     """What an update by hand needs. `say` gets the lines for standard output, without newline.
 
-    `prepare` makes the modules' trees. Without `keys`, an artifact needs no signature.
+    `prepare` makes the modules' trees. `policy` says whose signature an artifact needs,
     `device_type` is what artifacts depend on.
     """
 
     installer: Installer
     scripts: PhaseScripts
     prepare: Callable[[Header], None]
-    keys: tuple[TrustedKey, ...]
+    policy: ArtifactPolicy
     device_type: str
     say: Callable[[str], None]
 

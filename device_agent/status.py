@@ -27,6 +27,7 @@ from schemas.refusal import Refusal
 from schemas.resolve import Running
 from schemas.wire.decode import encode
 from schemas.wire.report import Event
+from schemas.wire.types import ComponentSet
 
 DEFAULT_PATH = Path("/run/fleetcd/status.sock")
 VERSION = 1  # of the document: it rises when a field changes its meaning, not for new ones
@@ -65,6 +66,7 @@ class Work:
     """The deployment at work. `waiting`: why it does not go on now."""
 
     set: str
+    content: ComponentSet
     state: State
     rollout: str | None
     attempt: int
@@ -75,7 +77,8 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class Status:
     """The document, before it becomes JSON. `unreported` counts events that wait to be sent;
-    `inhibited` is what the device's owner said when the agent last wanted to go on."""
+    `inhibited` is what the device's owner said when the agent last wanted to go on, `by_hand` what
+    a person is about to install, `artifact` the name of the last artifact of Mender's format."""
 
     version: int
     daemon: bool
@@ -92,6 +95,8 @@ class Status:
     timestamp_version: int
     stale_since: datetime | None
     inhibited: str | None
+    by_hand: str | None
+    artifact: str | None
     updated_at: datetime
 
 
@@ -132,8 +137,22 @@ def status_document(about: About, journal: Journal, boot: BootFacts, now: dateti
         timestamp_version=int(journal.recall("timestamp") or 0),
         stale_since=journal.recall_time("stale"),
         inhibited=journal.recall(INHIBITED),
+        by_hand=by_hand(journal),
+        artifact=journal.provides().get("artifact_name"),
         updated_at=now,
     )
+
+
+def by_hand(journal: Journal) -> str | None:
+    """Say which update by hand is in progress, None without one."""
+    if journal.standalone() is None:
+        return None  # without the import: this one is resident
+    from device_agent.standalone import in_progress
+
+    try:
+        return in_progress(journal)
+    except Refusal:  # a newer agent's words, before a rollback
+        return "an update by hand is in progress"
 
 
 def _work(journal: Journal) -> Work | None:
@@ -142,6 +161,7 @@ def _work(journal: Journal) -> Work | None:
         return None
     return Work(
         set=record.set,
+        content=record.content,
         state=record.state,
         rollout=record.rollout,
         attempt=record.attempt,

@@ -10,9 +10,11 @@ from device_agent.artifact.reader import Header
 from device_agent.core.component import Contents
 from device_agent.errors import UpdateRejected
 from schemas.refusal import Code
+from schemas.wire.decode import encode
 from schemas.wire.report import FailureClass
 
 NAME, GROUP = "artifact_name", "artifact_group"
+MAX_CONTENTS = 48 * 1024  # bytes of what is kept of an artifact
 
 
 def expect_fitting(header: Header, provides: Mapping[str, str], device_type: str) -> None:
@@ -33,19 +35,26 @@ def contents(header: Header) -> Contents:
 
     A payload that says nothing of clearing clears everything: it was written for devices that only
     knew a name. Mender does so standalone; its daemon keeps all.
+
+    Raises UpdateRejected (E_LIMIT): it is journaled, and has to be read again.
     """
     provides: dict[str, str] = {}
     clears: list[str] = []
     for payload in header.payloads:
         provides |= payload.provides
         clears += ("*",) if payload.clears is None else payload.clears
-    return Contents(
+    found = Contents(
         name=header.name,
         group=header.group,
         modules=tuple(payload.type for payload in header.payloads if payload.type is not None),
         provides=provides,
         clears=tuple(clears),
     )
+    if len(encode(found)) > MAX_CONTENTS:
+        raise UpdateRejected(
+            Code.LIMIT, f"more than {MAX_CONTENTS} bytes of provides", FailureClass.POLICY
+        )
+    return found
 
 
 def provides_after(contents: Contents, provides: Mapping[str, str]) -> Mapping[str, str]:

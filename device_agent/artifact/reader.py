@@ -9,8 +9,7 @@ from schemas.artifact import reader
 from schemas.artifact.header import Header as Header
 from schemas.artifact.reader import File as File
 from schemas.artifact.reader import Limits as Limits
-from schemas.artifact.signature import TrustedKey as TrustedKey
-from schemas.artifact.signature import trusted_key
+from schemas.artifact.trusted_key import TrustedKey as TrustedKey
 from schemas.refusal import Code, Refusal
 from schemas.wire.descriptor import Encoding
 from schemas.wire.report import FailureClass
@@ -78,6 +77,8 @@ class Artifact:
 
 def load_keys(pems: Iterable[bytes]) -> tuple[TrustedKey, ...]:
     """Return the public keys in `pems`. Raises UpdateRejected for one that cannot be used."""
+    from schemas.artifact.signature import trusted_key
+
     try:
         return tuple(map(trusted_key, pems))
     except Refusal as refusal:

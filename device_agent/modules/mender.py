@@ -3,39 +3,22 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from device_agent.artifact.policy import ArtifactPolicy, expect_signed_bootstrap
 from device_agent.artifact.provides import GROUP, NAME, contents, expect_fitting
-from device_agent.artifact.reader import Artifact, Header, Limits, TrustedKey
+from device_agent.artifact.reader import Artifact, Header
 from device_agent.core.component import Component, Contents, RebootNeed, payloads
-from device_agent.errors import InstallFailed, UpdateRejected
+from device_agent.errors import InstallFailed
 from device_agent.modules.installer import ModuleSettings, UpdateModuleInstaller
 from device_agent.modules.one_pass import ArtifactPayload, OnePass, module_headers
 from device_agent.modules.search import find_module
 from device_agent.modules.tree import Current, Tree
 from device_agent.ports import ArtifactSource
 from schemas.artifact.header import MAX_PAYLOADS, Script
-from schemas.refusal import Code
 from schemas.wire.report import FailureClass
 
 # Keeps the state scripts that a component's artifact brought, in the place of any from before.
 KeepScripts = Callable[[str, Sequence[Script]], None]
-
-
-class UnsignedBootstrap(StrEnum):
-    """What becomes of a bootstrap artifact when no key is configured that could verify it."""
-
-    REFUSE = "refuse"
-    ACCEPT = "accept"
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactPolicy:
-    """Which artifacts are opened. With `keys`, only those that one of them has signed."""
-
-    keys: tuple[TrustedKey, ...] = ()
-    unsigned_bootstrap: UnsignedBootstrap = UnsignedBootstrap.REFUSE
-    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +112,7 @@ class MenderInstaller:
             raise failures[0]
 
     def _expect_acceptable(self, header: Header) -> None:
-        policy = self._policy
-        accepted = policy.keys or policy.unsigned_bootstrap is UnsignedBootstrap.ACCEPT
-        if header.is_bootstrap and not accepted:
-            raise UpdateRejected(
-                Code.SIGNATURE,
-                f"{header.name} is a bootstrap artifact, and no key verifies it; configure"
-                " artifacts.verify_keys, or let artifacts.unsigned_bootstrap accept it",
-                FailureClass.SIGNATURE,
-            )
+        expect_signed_bootstrap(header, self._policy)
         expect_fitting(header, self._installed.provides(), self._settings.device_type)
         for payload in header.payloads:
             if payload.type is not None:

@@ -7,15 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.artifact.policy import ArtifactPolicy, UnsignedBootstrap
 from device_agent.artifact.reader import Limits
 from device_agent.core.component import Contents
 from device_agent.errors import InstallFailed, TransientError, UpdateRejected
-from device_agent.modules.mender import (
-    ArtifactPolicy,
-    Installed,
-    MenderInstaller,
-    UnsignedBootstrap,
-)
+from device_agent.modules.mender import Installed, MenderInstaller
 from schemas.artifact.header import Script
 from schemas.refusal import Code
 from schemas.wire.descriptor import Artifact, Encoding

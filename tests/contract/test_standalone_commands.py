@@ -179,7 +179,7 @@ def test_an_artifact_that_says_too_much_of_itself_is_refused_before_it_is_journa
 
 def test_with_keys_an_unsigned_artifact_is_refused(device: StandaloneDevice) -> None:
     (device.root / "key.pem").write_bytes(PEMS[2])
-    device.configure('[artifacts]\nverify_keys = ["key.pem"]\n')
+    device.configure('verify_keys = ["key.pem"]\n')
     assert device.run("install", device.artifact()) == 1
     assert device.run("install", device.artifact(ByHand(payloads=(None,)))) == 1
     assert device.calls == []
@@ -285,3 +285,12 @@ def test_a_commit_that_cannot_be_journaled_is_taken_back(
     assert len(begun) == (2 if room == 2 else 0)
     assert device.calls[-3:] == ["ArtifactRollback", "ArtifactFailure", "Cleanup"]
     assert device.provides["artifact_name"] == "old"
+
+
+def test_a_bootstrap_artifact_has_to_be_signed_unless_configured_otherwise(
+    device: StandaloneDevice,
+) -> None:
+    device.configure(artifacts="")
+    assert device.run("install", device.artifact(ByHand(payloads=(None,)))) == 1
+    device.configure()
+    assert device.run("install", device.artifact(ByHand(payloads=(None,)))) == 0

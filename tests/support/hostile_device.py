@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from device_agent.artifact.policy import ArtifactPolicy
 from device_agent.boot.none import NoBootloader
 from device_agent.journal import Journal
 from device_agent.modules.installer import ModuleSettings
-from device_agent.modules.mender import ArtifactPolicy, Installed, MenderInstaller
+from device_agent.modules.mender import Installed, MenderInstaller
 from device_agent.modules.program import Limits as ModuleLimits
 from device_agent.ports import Ports
 from device_agent.scripts.executor import Limits as ScriptLimits

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from device_agent.artifact.policy import ArtifactPolicy
 from device_agent.core.component import Component, Contents, payloads
 from device_agent.modules.installer import ModuleSettings
-from device_agent.modules.mender import ArtifactPolicy, Installed, MenderInstaller
+from device_agent.modules.mender import Installed, MenderInstaller
 from device_agent.modules.program import Limits
 from schemas.artifact.header import Script
 from schemas.wire.descriptor import MENDER

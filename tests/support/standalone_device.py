@@ -72,11 +72,12 @@ class StandaloneDevice:
         patch.setenv("RECORD", str(self.record))
         patch.setattr(os, "fsync", lambda _: None)  # no power is cut here, and a disk is slow
 
-    def configure(self, more: str = "") -> None:
+    def configure(self, artifacts: str = 'unsigned_bootstrap = "accept"\n') -> None:
         self.config.write_text(
             '[device]\nname = "bench-1"\nstate = "state"\nfacts = {hardware = "kiosk"}\n'
             '[modules]\ndirectories = ["modules"]\ntimeout = 20.0\n'
-            f'[scripts]\ndirectory = "scripts"\n{more}'
+            '[scripts]\ndirectory = "scripts"\n'
+            f"[artifacts]\n{artifacts}"
         )
 
     def module(self, name: str) -> None:

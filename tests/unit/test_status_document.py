@@ -22,6 +22,7 @@ from device_agent.status import (
     status_document,
     to_bytes,
 )
+from schemas.wire.decode import to_json
 from schemas.wire.report import FailureClass, Outcome
 from tests.support.agent_fakes import MODULE, ROOTFS, a_record
 from tests.support.documents import NOW
@@ -43,6 +44,8 @@ NEW_DEVICE = {
     "timestampVersion": 0,
     "staleSince": None,
     "inhibited": None,
+    "byHand": None,
+    "artifact": None,
     "updatedAt": "2026-11-24T06:00:00Z",
 }
 
@@ -89,6 +92,7 @@ def test_a_deployment_at_work_is_shown_with_what_it_waits_for(device: Device) ->
     assert shown["state"] == "reboot-wait"
     assert shown["deployment"] == {
         "set": a_record(MODULE).set,
+        "content": to_json(a_record(MODULE).content),
         "state": "reboot-wait",
         "rollout": "r-8be01aa2",
         "attempt": 1,

@@ -5,7 +5,7 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -98,24 +98,40 @@ def test_the_journal_is_read_once_a_second_however_many_ask(path: Path) -> None:
     assert len(read) < 10
 
 
+def alone(work: Callable[[], bool]) -> bool:
+    """Return what `work` says in a forked child. There one thread takes all signals, as in the
+    daemon; here a test runner's others may."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def test_a_loop_that_waits_for_signals_answers_at_once(path: Path) -> None:
-    with answering(path, lambda: LINE) as answer:
-        signals = Signals(answer)
-        client = asking(path)
-        started = time.monotonic()
-        signals.wait(WITHIN)
-        assert heard(client) == LINE
-        assert time.monotonic() - started < WITHIN / 2
-        assert not signals.ending
+    def waits() -> bool:
+        with answering(path, lambda: LINE) as answer:
+            signals = Signals(answer)
+            client = asking(path)
+            started = time.monotonic()
+            signals.wait(WITHIN)
+            soon = time.monotonic() - started < WITHIN / 2
+            return heard(client) == LINE and soon and not signals.ending
+
+    assert alone(waits)
 
 
 def test_a_daemon_that_is_told_to_end_ends_although_somebody_asks(path: Path) -> None:
-    with answering(path, lambda: LINE) as answer:
-        signals = Signals(answer)
-        client = asking(path)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.pause(WITHIN)
-        assert heard(client) == LINE
+    def ends() -> bool:
+        with answering(path, lambda: LINE) as answer:
+            signals = Signals(answer)
+            client = asking(path)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return signals.pause(WITHIN) and heard(client) == LINE
+
+    assert alone(ends)
 
 
 def test_the_signal_of_somebody_who_asks_ends_no_process(path: Path) -> None:
