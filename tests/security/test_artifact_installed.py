@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.artifact.policy import ArtifactPolicy
 from device_agent.errors import InstallFailed, UpdateRejected
-from device_agent.modules.mender import ArtifactPolicy
 from schemas.refusal import Code
 from schemas.wire.descriptor import Artifact, Encoding
 from tests.support.artifact_keys import KEYS, SIGNERS
