@@ -10,7 +10,7 @@ from schemas.artifact import names, ustar
 from schemas.artifact.archive import Archive
 from schemas.artifact.header import Header
 from schemas.artifact.reader import open_artifact
-from schemas.artifact.signature import TrustedKey
+from schemas.artifact.trusted_key import TrustedKey
 from schemas.refusal import Code, Refusal
 from schemas.wire.descriptor import Encoding
 

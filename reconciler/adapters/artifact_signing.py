@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from reconciler.errors import Misconfigured
-from schemas.artifact.signature import HALF, TrustedKey, is_supported, trusted_key
+from schemas.artifact.signature import HALF, is_supported, trusted_key
+from schemas.artifact.trusted_key import TrustedKey
 from schemas.refusal import Refusal
 
 KEY_LIMIT = 16 * 1024  # bytes

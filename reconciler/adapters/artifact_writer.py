@@ -15,8 +15,7 @@ from reconciler.adapters.durable import flush_directory
 from reconciler.errors import ReleaseRefused, Unavailable
 from schemas.artifact import header, manifest, names, ustar
 from schemas.artifact.archive import Archive
-from schemas.artifact.reader import FORMAT
-from schemas.artifact.signature import LIMIT as SIGNATURE_LIMIT
+from schemas.artifact.reader import FORMAT, SIGNATURE_LIMIT
 from schemas.artifact.ustar import END, Member
 from schemas.canonical import sha256_hex
 from schemas.refusal import Code, Refusal

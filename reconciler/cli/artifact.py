@@ -11,7 +11,7 @@ from schemas.wire.descriptor import Encoding
 
 if TYPE_CHECKING:  # imported when the command runs: cryptography costs more than the help text
     from reconciler.adapters.artifact_files import ReadArtifact
-    from schemas.artifact.signature import TrustedKey
+    from schemas.artifact.trusted_key import TrustedKey
 
 artifact = typer.Typer(help="Artifacts of Mender's format (.mender).", no_args_is_help=True)
 

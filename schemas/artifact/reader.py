@@ -10,17 +10,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from schemas.artifact import header, manifest, names, signature
+from schemas.artifact import header, manifest, names
 from schemas.artifact.archive import Archive
 from schemas.artifact.json_object import parse_object
 from schemas.artifact.manifest import Manifest
-from schemas.artifact.signature import TrustedKey
+from schemas.artifact.trusted_key import TrustedKey
 from schemas.artifact.ustar import MAX_SIZE
 from schemas.refusal import Code, Refusal
 from schemas.wire.descriptor import Encoding
 
 FORMAT = {"format": "mender", "version": 3}
 MAX_HEADER = 4 * 1024 * 1024  # bytes as stored; it is held in memory until its checksum is known
+
+SIGNATURE_LIMIT = 16 * 1024  # bytes of manifest.sig
 
 _VERSION_LIMIT = 1024  # bytes
 _OUTER = 4 + header.MAX_PAYLOADS  # members
@@ -193,7 +195,7 @@ def _expect_version(data: bytes) -> None:
 def _signature(outer: Archive) -> bytes | None:
     member = outer.peek()
     if member and member.name == names.SIGNATURE:
-        return _member(outer, names.SIGNATURE, signature.LIMIT)
+        return _member(outer, names.SIGNATURE, SIGNATURE_LIMIT)
     return None
 
 
@@ -204,6 +206,8 @@ def _signer(signed: bytes, found: bytes | None, keys: tuple[TrustedKey, ...]) ->
         raise Refusal(
             Code.SIGNATURE, "the artifact is not signed", remedy="sign it with a trusted key"
         )
+    from schemas.artifact import signature
+
     return signature.verify(signed, found, keys)
 
 

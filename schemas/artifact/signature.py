@@ -1,13 +1,13 @@
 """`manifest.sig`: one signature over the manifest's bytes, in base64. Pure.
 
 RSA (PKCS#1 v1.5) and ECDSA P-256 over SHA-256 as in Mender's format; Ed25519 is an extension of
-ours, which mender-artifact does not know.
+ours, which mender-artifact does not know. The library that verifies takes time and memory to load:
+who reads artifacts without keys does not import this module.
 """
 
 import binascii
 from base64 import b64decode
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 from cryptography.exceptions import InvalidSignature
@@ -27,22 +27,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from schemas.artifact.trusted_key import TrustedKey
 from schemas.canonical import key_id
 from schemas.refusal import Code, Refusal
 
-LIMIT = 16 * 1024  # bytes of the file
 RSA_BITS = 2048  # at least
 HALF = 32  # bytes of r, and of s
 
 PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedKey:
-    """A key that may sign artifacts. `id` is `sha256:` and 64 hex digits over its SPKI DER."""
-
-    id: str
-    public: PublicKey
 
 
 def trusted_key(pem: bytes) -> TrustedKey:
