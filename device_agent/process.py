@@ -17,7 +17,7 @@ OUTPUT_LIMIT = 64 * 1024  # bytes kept of each of stdout and stderr; the rest is
 TERMINATION = 10.0  # seconds between SIGTERM and SIGKILL
 
 _READ = 64 * 1024
-_LOOK = 0.05  # seconds between looks at a child that says nothing: its end makes no pipe readable
+_LOOK = 0.05  # seconds between looks at a child, for kernels that cannot tell of its end
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _libc = ctypes.CDLL(None)  # here, since little may be done between fork and exec
 
@@ -125,6 +125,7 @@ class Child:
         for descriptor in self._kept:
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ)
+        self._end_of_child = self._watch_end()
 
     def __enter__(self) -> Self:
         return self
@@ -141,6 +142,8 @@ class Child:
         self._selector.close()
         for pipe in self._pipes:
             pipe.close()
+        if self._end_of_child is not None:
+            os.close(self._end_of_child)
 
     @property
     def running(self) -> bool:
@@ -166,7 +169,7 @@ class Child:
                 self._selector.unregister(writable)
         for descriptor in ready:
             if descriptor != writable:
-                self._take(descriptor)
+                self._serve(descriptor)
         return writable in ready
 
     def wait(self, timeout: float, may_leave: Collection[int] = (0,)) -> Completed:
@@ -184,6 +187,15 @@ class Child:
         self._drain()
         stdout, stderr = (bytes(kept) for kept in self._kept.values())
         return Completed(status, stdout, stderr, self._timed_out, self._truncated)
+
+    def _watch_end(self) -> int | None:
+        """Have pump() return when the child ends: no pipe of its need close then."""
+        try:
+            descriptor = os.pidfd_open(self._process.pid)
+        except OSError:  # a kernel before 5.3, or no descriptor left
+            return None
+        self._selector.register(descriptor, selectors.EVENT_READ)
+        return descriptor
 
     def _ended(self) -> os.waitid_result | None:
         """Return how the child ended, and leave it unreaped; None while it runs."""
@@ -228,7 +240,13 @@ class Child:
             if not ready:
                 return
             for key, _ in ready:
-                self._take(key.fd)
+                self._serve(key.fd)
+
+    def _serve(self, descriptor: int) -> None:
+        if descriptor == self._end_of_child:
+            self._selector.unregister(descriptor)  # it stays readable: once told is enough
+        else:
+            self._take(descriptor)
 
     def _take(self, descriptor: int) -> None:
         try:

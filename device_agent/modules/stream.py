@@ -7,11 +7,12 @@ nothing: no thread can be left hanging in open().
 """
 
 import errno
+import fcntl
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from device_agent.process import Child
 from schemas.refusal import Code
 from schemas.wire.report import FailureClass
 
-LOOK = 0.01  # seconds between looks for a reader
+LOOK = 0.01  # seconds between looks for a reader, at most
+PIPE = 256 * 1024  # bytes that a stream's pipe should hold, so that both sides work in turns less
 CLOSING = 5.0  # seconds for a module that stopped reading to end by itself
 
+_FIRST_LOOK = 0.001
 _BLOCKED = 0.2  # seconds between looks at a module that does not read what it opened
 
 # A link is not followed. Where a module left a pipe that nobody reads, opening it fails at once.
@@ -89,14 +92,15 @@ class Streamer:
     @contextmanager
     def _reader(self, fifo: Path) -> Iterator[int]:
         """Give the pipe's writing end once somebody has opened `fifo` for reading."""
-        descriptor = None
+        descriptor, look = None, _FIRST_LOOK
         while descriptor is None:
             running = self._child.running  # before open(): a last reader is not missed
             descriptor = _open_if_read(fifo)
             if descriptor is None:
                 if not running or time.monotonic() >= self._deadline:
                     raise _Gone
-                self._child.pump(LOOK)
+                self._child.pump(look)
+                look = min(2 * look, LOOK)
         try:
             yield descriptor
         finally:
@@ -108,11 +112,12 @@ class Streamer:
         while left:
             if time.monotonic() >= self._deadline or not self._child.running:
                 raise _Gone
-            if self._child.pump(_BLOCKED, writable=pipe):
-                try:
-                    left = left[os.write(pipe, left) :]
-                except BrokenPipeError as error:
-                    raise _Gone from error
+            try:
+                left = left[os.write(pipe, left) :]
+            except BlockingIOError:  # full: its output is taken, in case that is what it waits for
+                self._child.pump(_BLOCKED, writable=pipe)
+            except BrokenPipeError as error:
+                raise _Gone from error
 
     def _wait_for_end(self) -> None:
         """Give a module that stopped reading a moment to say why; its caller ends it otherwise."""
@@ -124,11 +129,14 @@ class Streamer:
 def _open_if_read(fifo: Path) -> int | None:
     """Return a non-blocking descriptor to write to `fifo`, or None while nobody reads it."""
     try:
-        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:
             return None
         raise
+    with suppress(OSError):  # as large as the system lets it be
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE)
+    return descriptor
 
 
 def store(payload: Payload, tree: Tree) -> None:
