@@ -12,6 +12,7 @@ from device_agent.core.component import Component, Contents, RebootNeed, payload
 from device_agent.core.states import FRESH_CHECK, UNDOING, Memory, Outcome, State
 from schemas.refusal import Code
 from schemas.resolve import Running
+from schemas.wire.descriptor import Scope
 from schemas.wire.report import Event, EventKind, FailureClass
 from schemas.wire.report import Outcome as Verdict
 from schemas.wire.types import ComponentSet, Count, Positive, RolloutId, SetId
@@ -94,8 +95,16 @@ class Record:
 
     @property
     def undo(self) -> tuple[Component, ...]:
-        """The components that have to be undone, the last first."""
-        return tuple(reversed(self.components[: self.begun]))
+        """The components that have to be undone, the last first.
+
+        Beside a root filesystem, what lies in its slot is undone with the slot. Its module must not
+        be asked: by now the old slot may run, where it would undo what was never done.
+        """
+        begun = reversed(self.components[: self.begun])
+        return tuple(item for item in begun if item.is_rootfs or not self._in_new_slot(item))
+
+    def _in_new_slot(self, component: Component) -> bool:
+        return self.slot is not None and component.descriptor.scope is Scope.SLOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +192,8 @@ def resumed(record: Record, state: State) -> Record:
     if state not in UNDOING or record.state in UNDOING or record.problem:
         return record
     failure = _INTERRUPTED.get(record.state, FailureClass.UNKNOWN)
-    what = "the new slot did not start" if failure is FailureClass.REBOOT else "interrupted"
+    not_started = failure is FailureClass.REBOOT and record.slot is not None
+    what = "the new slot did not start" if not_started else "interrupted"
     problem = Problem(Verdict.FAILED, failure, f"{what} (in state {record.state})")
     return replace(record, problem=problem)
 
