@@ -262,7 +262,7 @@ def _value(kind: Any, value: Any, path: Path, where: str) -> Any:
             key: _value(arguments[1], item, path, f"{where}.{key}") for key, item in value.items()
         }
     if kind is Path:
-        return path.parent / _expect(str, value, path, where)
+        return path.parent.absolute() / _expect(str, value, path, where)
     if kind is float:
         return float(_expect(int if type(value) is int else float, value, path, where))
     if kind is str:

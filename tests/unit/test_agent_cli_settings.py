@@ -18,6 +18,15 @@ def test_the_least_configuration_is_enough() -> None:
     assert settings.boot.bootloader == "none"
 
 
+def test_paths_are_absolute_wherever_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules and scripts run in directories of their own."""
+    (tmp_path / "agent.toml").write_text(LEAST)
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("agent.toml")).trust.root == tmp_path / "root.json"
+
+
 def test_everything_can_be_said() -> None:
     text = LEAST.replace(
         'name = "kiosk-0001"\n',
