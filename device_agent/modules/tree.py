@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent import durable
+from device_agent.modules.mounts import detach_below
 from device_agent.modules.payload import Header
 
 STREAM_NEXT, STREAMS, FILES = "stream-next", "streams", "files"
@@ -80,6 +81,7 @@ class Tree:
         Again: no effect.
         """
         if self.exists:
+            detach_below(self.path)
             shutil.rmtree(self.path)
         elif os.path.lexists(self.path):
             self.path.unlink()

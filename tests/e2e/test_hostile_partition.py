@@ -10,7 +10,14 @@ import pytest
 from device_agent.core.states import Gate, State
 from device_agent.journal import JournalUnavailable
 from schemas.wire.report import FailureClass, Outcome
-from tests.support.hostile_device import NEW, HostileDevice, Update, assert_failed, assert_whole
+from tests.support.hostile_device import (
+    NEW,
+    OLD,
+    HostileDevice,
+    Update,
+    assert_failed,
+    assert_whole,
+)
 from tests.support.hostile_mounts import (
     in_private_mounts,
     make_read_only,
@@ -135,5 +142,25 @@ def test_an_update_whose_partition_became_read_only_in_the_middle_is_taken_back_
         assert word
         assert_failed(word, FailureClass.INSTALL, "interrupted (in state install)")
         assert_whole(device)
+
+    on_partition(tmp_path, work)
+
+
+@pytest.mark.parametrize("call", ["Download", "ArtifactInstall", "Cleanup"])
+def test_what_a_module_left_mounted_in_its_tree_is_unmounted_and_not_removed(
+    tmp_path: Path, call: str
+) -> None:
+    def work(device: HostileDevice) -> None:
+        outside = device.root / "out side"
+        (outside / "inner").mkdir(parents=True)
+        (outside / "data").write_text("of the device")
+        mount = f'mkdir -p "$2/tmp/a b"; mount --bind "{outside}" "$2/tmp/a b"'
+        inner = 'mount -t tmpfs none "$2/tmp/a b/inner"'
+        device.module(**{call: f"{mount} && {inner} && exit 1"})
+        word = device.deploy()
+        assert (word.outcome is Outcome.OK) == (call == "Cleanup")
+        assert (outside / "data").read_text() == "of the device"
+        assert str(device.tree) not in Path("/proc/self/mountinfo").read_text()
+        assert_whole(device, NEW if call == "Cleanup" else OLD)
 
     on_partition(tmp_path, work)
