@@ -125,10 +125,10 @@ class Step:
 def entered(record: Record, state: State, boot_id: str) -> Record:
     """Return the record of entering `state`: to be journaled before the state's work begins."""
     stays = state is record.state and record.entries > 0
-    begun = record.begun
-    if state in (State.INSTALL, State.MODULES) and record.begun < _last(record, state):
-        begun += 1
     asked = "a person decides" if state is record.stop_before else None
+    begun = record.begun
+    if not asked and state in (State.INSTALL, State.MODULES) and begun < _last(record, state):
+        begun += 1
     return replace(
         record,
         state=state,

@@ -1,0 +1,30 @@
+"""A deployment that stops for a person before the install: nothing of it counts as begun."""
+
+from pathlib import Path
+
+from device_agent import driver
+from device_agent.core.states import State
+from device_agent.driver import Decision, Result
+from schemas.wire.report import Outcome
+from tests.support.agent_fakes import MODULE, OTHER, a_record
+from tests.support.driver_device import Device
+
+
+def test_every_component_is_installed_after_a_stop_before_the_install(tmp_path: Path) -> None:
+    device = Device(tmp_path, a_record(MODULE, OTHER, stop_before=State.INSTALL))
+    assert device.run() is Result.WAITING
+    assert device.run() is Result.WAITING, "a poll in the meantime changes nothing"
+    driver.decide(device.journal, device.ports, Decision.GO_ON)
+    assert device.last_word.outcome is Outcome.OK
+    assert [call for call in device.calls if call.startswith("install")] == [
+        "install app",
+        "install cfg",
+    ]
+
+
+def test_what_was_taken_back_before_its_install_is_not_undone(tmp_path: Path) -> None:
+    device = Device(tmp_path, a_record(MODULE, stop_before=State.INSTALL))
+    device.run()
+    assert driver.decide(device.journal, device.ports, Decision.ROLL_BACK) is Result.IDLE
+    assert device.calls == ["download app", "cleanup app"]
+    assert device.last_word.message == "rolled back by hand"
