@@ -107,6 +107,7 @@ class _Walk:
     end: str = "success"
     in_doubt: bool = False
     struck: set[tuple[str, str]] = field(default_factory=set)
+    been: set[str] = field(default_factory=set)
     rebooted_back: bool = False
 
     def walk(self) -> Facts:
@@ -155,6 +156,7 @@ class _Walk:
         """Journal the link's states; return whether that was possible."""
         link = LINKS[at]
         self.states += link.states
+        self.been.add(at)
         if self.around.writes is not None and self.states > self.around.writes:
             return False
         if link.report and at != before:
@@ -163,17 +165,28 @@ class _Walk:
 
     def _next(self, at: str) -> str:
         if self._too_often(at):
-            self.end, self.in_doubt = "failure", True
-            return END if at in ("failure", "cleanup") else "failure"
+            return self._give_up(at)
         if self.around.withdrawn == at:
             self.reports = [each for each in self.reports if each != LINKS[at].report]
             return self._fail("neutral", UNDO if at == "reboot" else "cleanup")
         try:
-            return self._pass(at)
+            return self._go(at)
         except _Killed:
             return self._after_death(at)
+
+    def _go(self, at: str) -> str:
+        try:
+            return self._pass(at)
         except _Failed:
             return self._after_failure(at)
+
+    def _give_up(self, at: str) -> str:
+        """Tell the module and clean up, unless that is what goes round in circles."""
+        begun = "install" in self.been
+        self.end, self.in_doubt = "failure", self.in_doubt or begun
+        if at in ("failure", "cleanup"):
+            return END
+        return "failure" if begun else self._fail("failure", "cleanup")
 
     def _too_often(self, at: str) -> bool:
         return self.states > (LAST_LIMIT if at in ("failure", "cleanup") else LIMIT)
@@ -188,8 +201,12 @@ class _Walk:
                     doubtful = True
                 if not link.goes_on:
                     raise
-                self.in_doubt |= name != "ArtifactRollbackReboot"
+                self.in_doubt |= name != "ArtifactRollbackReboot" and not self._forgets(at)
         return self._chosen(at, "failure" if doubtful else link.then)
+
+    def _forgets(self, at: str) -> bool:
+        """Say whether the agent's own restart comes before what went wrong can be noted."""
+        return at == "rollback reboot" and self.answers.needs_reboot == "Automatic"
 
     def _calls_of(self, at: str) -> Iterator[str]:
         for name in LINKS[at].calls:

@@ -1,13 +1,16 @@
 """The mode update-module: one call of a module, with everything that modules get wrong."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_agent.artifact.reader import Artifact
+from device_agent.artifact.policy import ArtifactPolicy
 from device_agent.core.component import RebootNeed
 from device_agent.errors import InstallFailed, UpdateRejected
 from device_agent.machine import RebootCommand
+from device_agent.modules.installer import ModuleSettings
+from device_agent.modules.mender import Installed, MenderInstaller
 from device_agent.modules.payload import Header, PayloadFile
 from device_agent.modules.program import Limits, Program
 from device_agent.modules.protocol import Call, ProtocolError, reboot_need, yes_or_no
@@ -18,7 +21,9 @@ from schemas.wire.report import FailureClass
 from tests.conformance.case import Case, Facts, Fields, Unsupported
 from tests.conformance.words import Kind, expected_kind, kind_of
 from tests.support.artifacts import SUFFIX, Build, compress, member, tar
+from tests.support.installing import BytesSource, component
 
+CURRENT = {"artifact_name": "old_name", "artifact_group": "group"}
 MEBIBYTE = bytes(range(256)) * 4096
 IN_TIME = Limits(timeout=20.0, termination=1.0)  # seconds
 TOO_LONG = Limits(timeout=0.4, termination=0.5)
@@ -45,18 +50,6 @@ class _Given:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """The payload of an artifact, as it is read."""
-
-    artifact: bytes
-    header: Header = _HEADER
-
-    def files(self) -> Iterator[PayloadFile]:
-        for file in Artifact(iter([self.artifact]), keys=()).files():
-            yield PayloadFile(file.name, file.size, file.chunks)
-
-
-@dataclass(frozen=True, slots=True)
 class Bench:
     """A module in `root` that does what its text says, with a tree to work in."""
 
@@ -73,7 +66,7 @@ class Bench:
         self.tree.create(Current("old_name", "group", "test-type"), _HEADER)
         return Program(path, self.tree, {"PATH": "/usr/bin:/bin"}, limits)
 
-    def download(self, text: str, payload: _Given | _Read, *, call: Call = Call.DOWNLOAD) -> None:
+    def download(self, text: str, payload: _Given, *, call: Call = Call.DOWNLOAD) -> None:
         self.module(text).download(call, payload)
 
     def stored(self) -> Mapping[str, bytes]:
@@ -82,6 +75,28 @@ class Bench:
         if not directory.is_dir():
             return {}
         return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+    def receive(self, artifact: bytes) -> Tree:
+        """Download `artifact` as an agent does, to a module that reads no stream; return its tree.
+
+        What lies in `files/` can then be asked for here, whatever came of it.
+        """
+        modules = self.root / "modules"
+        modules.mkdir(exist_ok=True)
+        self.module("exit 0").path.rename(modules / "single-file")
+        settings = ModuleSettings(
+            (modules,), self.root, "kiosk", {"PATH": "/usr/bin:/bin"}, IN_TIME
+        )
+        given = component(artifact, name="app", installer="mender")
+        installed = Installed(lambda: CURRENT, lambda _: None)
+        tree = settings.tree("app")
+        installer = MenderInstaller(settings, ArtifactPolicy(), installed, lambda *_: None)
+        try:
+            installer.download(given, BytesSource(artifact))
+        finally:
+            self.tree.remove()
+            self.tree.path.symlink_to(tree.path)
+        return tree
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
@@ -159,7 +174,7 @@ def _files_listed(listed: list[bool]) -> Callable[[Bench], None]:
 
     def experiment(bench: Bench) -> None:
         try:
-            bench.download("exit 0", _Read(Build(payloads=(known,), data=archive).bytes()))
+            bench.receive(Build(payloads=(known,), data=archive).bytes())
         finally:
             assert list(bench.stored()) == list(files)[:first], "later files were stored"
 
@@ -226,7 +241,7 @@ def _swapped(encoding: Encoding) -> Callable[[Bench], None]:
         packed = {name: compress(encoding, b"what was signed")}
         build = Build(payloads=(packed,), data=tar(member(name, compress(encoding, b"other"))))
         try:
-            bench.download("exit 0", _Read(build.bytes()))
+            bench.receive(build.bytes())
         finally:
             assert not bench.stored()
 
@@ -237,15 +252,16 @@ def _same_stem_twice(bench: Bench) -> None:
     for suffix in (".gz", ".xz", ".zst"):
         for encoding in (Encoding.RAW, Encoding.GZIP, Encoding.XZ, Encoding.ZSTD):
             files = {"test.tar": b"plain", f"test.tar{suffix}": b"packed"}
-            bench.download("exit 0", _Read(Build(payloads=(files,), encoding=encoding).bytes()))
+            bench.receive(Build(payloads=(files,), encoding=encoding).bytes())
             assert bench.stored() == files
+            bench.tree.path.unlink()
 
 
 def _leaves_the_tree(bench: Bench) -> None:
     try:
-        bench.download("exit 0", _Read(Build(payloads=({"../rootfs": b"x"},)).bytes()))
+        bench.receive(Build(payloads=({"../rootfs": b"x"},)).bytes())
     finally:
-        assert not (bench.tree.path / "rootfs").exists()
+        assert not list(bench.root.rglob("rootfs"))
 
 
 def _a_type_leaves_the_directory(bench: Bench) -> None:
@@ -255,24 +271,20 @@ def _a_type_leaves_the_directory(bench: Bench) -> None:
 
 
 def _has_mender_bytes(bench: Bench) -> None:
-    bench.module("exit 0")
-    found = {
-        path.relative_to(bench.tree.path).as_posix(): path.read_bytes()
-        for path in bench.tree.path.rglob("*")
-        if path.is_file()
-    }
-    assert found == {
+    tree = bench.receive(Build().bytes())
+    info = json.loads((tree.path / "header" / "header-info").read_bytes())
+    assert info["payloads"] == [{"type": "single-file"}]
+    expected = {
         "version": b"3\n",
         "current_artifact_name": b"old_name\n",
         "current_artifact_group": b"group\n",
-        "current_device_type": b"test-type\n",
-        "header/artifact_name": b"artifact-name",
+        "current_device_type": b"kiosk\n",
+        "header/artifact_name": b"kiosk-1.5",
         "header/artifact_group": b"",
-        "header/payload_type": b"test-module",
-        "header/header-info": b"{}",
-        "header/type-info": b"{}",
+        "header/payload_type": b"single-file",
         "header/meta-data": b"null",
     }
+    assert {name: (tree.path / name).read_bytes() for name in expected} == expected
 
 
 ONE: Mapping[str, bytes] = {"rootfs": MEBIBYTE}

@@ -24,6 +24,8 @@ def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
     fields.leave("notes")
     expected = _expected(fields)
     commands = [_command(each) for each in fields.items("commands")]
+    if not commands:
+        raise Unsupported("the case has no commands")
     device, log = StandaloneDevice(root, _payload(fields)), Log(root)
     _programs(fields, device, log)
     fields.end()

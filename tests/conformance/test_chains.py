@@ -5,6 +5,7 @@ The expected chain comes from chain_model.LINKS: a table that says where a fault
 chain and how it goes on. The promises are checked on what was seen, and know nothing of the table.
 """
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,30 @@ def test_a_fault_leaves_the_normal_chain_where_the_table_says(chain: Chain, tmp_
 @pytest.mark.parametrize("chain", OTHERS, ids=str)
 def test_so_does_every_fault_of_every_kind_of_module(chain: Chain, tmp_path: Path) -> None:
     check(chain, tmp_path)
+
+
+def _some_faults(seed: int) -> tuple[Faults, Answers]:
+    """Return up to six faults that have nothing to do with each other."""
+    chance = random.Random(seed)
+    errors = [name for name in SCRIPTS if "_Error_" in name]
+    calls = list(dict.fromkeys((*_calls(FORWARD), *_calls(BACK), *errors)))
+    repeats = (Repeat.ONCE, Repeat.ONCE, Repeat.ONCE, Repeat.ALWAYS)
+    fail = {name: chance.choice(repeats) for name in chance.sample(calls, chance.randint(0, 3))}
+    kill = {name: chance.choice(repeats) for name in chance.sample(calls, chance.randint(0, 3))}
+    answers = Answers(
+        supports_rollback=chance.choice(("Yes", "Yes", "No")),
+        needs_reboot=chance.choice(("No", "Yes", "Automatic")),
+        file_sizes=chance.choice(("", "Yes")),
+    )
+    return Faults(fail, kill), answers
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("seed", range(100))
+def test_so_do_faults_that_come_together(seed: int, tmp_path: Path) -> None:
+    faults, answers = _some_faults(seed)
+    facts = seen(prepared(tmp_path, World(), faults, answers, SCRIPTS).run())
+    assert facts == expected_chain(faults, answers), (faults, answers)
 
 
 @pytest.mark.parametrize("reboot", ["No", "Yes", "Automatic"])

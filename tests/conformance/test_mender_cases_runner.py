@@ -38,6 +38,27 @@ EARLY: Mapping[str, Any] = {
     "given": {"early_range_start": "true"},
     "expected": {"success": False},
 }
+FAILS: Mapping[str, Any] = {
+    "id": "daemon/fails",
+    "mode": "daemon",
+    "name": "fails",
+    "module": {"fail": ["ArtifactInstall"], "fail_repeat": "once"},
+    "scripts": {"fail": []},
+    "supports_rollback": True,
+    "needs_reboot": "No",
+    "expected_status_reports": ["downloading", "installing", "failure"],
+    "expected_outcome": "rolled_back",
+    "expected_artifact_name": "old_name",
+}
+BY_HAND: Mapping[str, Any] = {
+    "id": "standalone/by-hand",
+    "mode": "standalone",
+    "name": "by-hand",
+    "commands": [["install", "ARTIFACT"], ["commit"]],
+    "supports_rollback": True,
+    "expected_exit_codes": [0, 0],
+    "expected_outcome": "success",
+}
 
 
 def run(tmp_path: Path, *cases: Mapping[str, Any], arguments: tuple[str, ...] = ()) -> int:
@@ -47,8 +68,8 @@ def run(tmp_path: Path, *cases: Mapping[str, Any], arguments: tuple[str, ...] = 
 
 
 def test_cases_that_hold_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, MATCH, QUERY, GZIP) == 0
-    assert "3 of 3 cases" in capsys.readouterr().out
+    assert run(tmp_path, MATCH, QUERY, GZIP, FAILS, BY_HAND) == 0
+    assert "5 of 5 cases" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -58,8 +79,12 @@ def test_cases_that_hold_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         {**QUERY, "expected": {"answer": "false"}},
         {**GZIP, "expected": "SignatureVerificationError"},
         {**GZIP, "expected": "error while reading"},
+        {**FAILS, "expected_outcome": "success"},
+        {**FAILS, "expected_calls": ["Download"]},
+        {**BY_HAND, "expected_exit_codes": [0, 1]},
+        {**BY_HAND, "expected_stdout": [None, "Kept.\n"]},
     ],
-    ids=["match", "query", "a precise refusal", "any refusal"],
+    ids=["match", "query", "refusal", "any refusal", "outcome", "calls", "exit code", "words"],
 )
 def test_a_wrong_expectation_fails_and_is_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: Mapping[str, Any]
@@ -81,8 +106,15 @@ def test_a_wrong_expectation_fails_and_is_shown(
         {**GZIP, "expected": "it depends"},
         {**EARLY, "given": {"server_on_fire": "true"}},
         {**QUERY, "expected": {"answer": "true", "within": 3}},
+        {**FAILS, "module": {"explode": ["ArtifactInstall"]}},
+        {**FAILS, "environment": {"solar_flare": True}},
+        {**BY_HAND, "commands": []},
+        {**BY_HAND, "artifact": "a cake"},
     ],
-    ids=["field", "mode", "type", "name", "expectation", "given", "inner field"],
+    ids=[
+        *("field", "mode", "type", "name", "expectation", "given", "inner field"),
+        *("module", "environment", "commands", "artifact"),
+    ],
 )
 def test_what_the_runner_does_not_understand_is_unsupported_and_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], strange: Mapping[str, Any]
@@ -129,5 +161,12 @@ def test_every_row_has_a_name_of_its_own_and_a_reason(capsys: pytest.CaptureFixt
     assert all(each.row in printed and each.reason in printed for each in DIVERGENCES)
 
 
+def test_every_row_stands_in_the_compatibility_page() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mender-compatibility.md").read_text()
+    assert not [each.row for each in DIVERGENCES if f"`{each.row}`" not in page]
+
+
 def test_every_mode_of_the_known_files_has_a_runner() -> None:
-    assert set(MODES) >= {"clears-provides", "artifact-manifest", "artifact-parser"}
+    agents = {"daemon", "daemon-rootfs", "standalone", "state-script", "update-module"}
+    bytes_of = {"artifact-manifest", "artifact-parser", "clears-provides", "download-resume"}
+    assert set(MODES) == agents | bytes_of
