@@ -111,7 +111,7 @@ def _ask_for_reboots(
 def _reboot(record: Record, ports: Ports) -> Step:
     """Restart. Whether it led back, the next state finds out."""
     trouble = _Trouble()
-    if record.rollback_reboots == 0:
+    if record.rollback_reboots == 1:  # another try is not entered, as in Mender
         names = [component.name for component in record.undo]
         enter = AROUND[State.ROLLBACK_REBOOT].enter
         _script(enter, Action.ENTER, names, ports, trouble)

@@ -39,9 +39,9 @@ class Record:
 
     `begun` counts the components whose installation was begun, `entries` the states entered,
     `tries` how often the present state was held because of trouble. `reboots` are the answers of
-    the installers, `rollback_reboots` how many restarts led back. `contents` are what artifacts of
-    Mender's format said of themselves, by the component they came for. `inconsistent` are the
-    components that nobody knows about, `aftermath` what else went wrong, in words.
+    the installers, `rollback_reboots` how often a restart back was begun. `contents` are what
+    artifacts of Mender's format said of themselves, by the component they came for. `inconsistent`
+    are the components that nobody knows about, `aftermath` what else went wrong, in words.
     `stop_before` is a person's wish to be asked before that state.
     """
 
@@ -136,6 +136,7 @@ def entered(record: Record, state: State, boot_id: str) -> Record:
         begun=begun,
         entries=record.entries + (not stays),
         tries=record.tries if stays else 0,
+        rollback_reboots=record.rollback_reboots + (state is State.ROLLBACK_REBOOT and not stays),
         waiting=asked or (record.waiting if stays else None),
     )
 
@@ -157,7 +158,6 @@ def noted(record: Record, step: Step) -> Record:
         inconsistent=_joined(record.inconsistent, step.inconsistent),
         aftermath=_joined(record.aftermath, step.aftermath),
         reboots={**before, **step.reboots},
-        rollback_reboots=record.rollback_reboots + (record.state is State.ROLLBACK_REBOOT),
         waiting=step.waiting,
         tries=record.tries + (step.outcome is Outcome.HOLD and not step.objected),
         # An owner may object for as long as it pleases: resumed() counts each poll, this one not.
@@ -216,15 +216,21 @@ def looping(record: Record) -> bool:
 
 
 def given_up(record: Record) -> Record:
-    """Return the record's honest last word when it went round too often: nobody knows."""
+    """Return the record's honest last word when it went round too often: nobody knows.
+
+    What is cleaned up has ended before, well or not: that stays.
+    """
     reason = f"gave up after {MAX_ENTRIES} states, the last was {record.state}; a person must look"
+    told = _joined(record.aftermath, (reason,))
+    if record.state is State.CLEANUP:
+        return replace(record, aftermath=told)
     problem = record.problem or Problem(Verdict.FAILED, FailureClass.UNKNOWN, reason, Code.STATE)
     begun = tuple(component.name for component in record.components[: record.begun])
     return replace(
         record,
         problem=replace(problem, verdict=Verdict.FAILED),
         inconsistent=_joined(record.inconsistent, begun),
-        aftermath=_joined(record.aftermath, (reason,)) if record.problem else record.aftermath,
+        aftermath=told if record.problem else record.aftermath,
     )
 
 

@@ -169,17 +169,22 @@ def test_without_rollback_no_rollback_script_runs(tmp_path: Path) -> None:
     assert calls[-5:] == ["ArtifactInstall_Error app", *TOLD]
 
 
-def test_the_restart_back_is_entered_once_however_often_it_is_tried(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("need", "restart"), [(RebootNeed.MODULE, ["rollback_reboot app"]), (RebootNeed.AGENT, [])]
+)
+def test_the_restart_back_is_entered_once_however_often_it_is_tried(
+    tmp_path: Path, need: RebootNeed, restart: list[str]
+) -> None:
     class Late(FakeInstaller):
         def verify_rollback(self, component: Component) -> None:
             super().verify_rollback(component)
             if self.calls.count("verify_rollback app") < 3:
                 raise BROKEN
 
-    one = Stage(tmp_path, Late(need=RebootNeed.MODULE, errors={"verify": BROKEN}))
+    one = Stage(tmp_path, Late(need=need, errors={"verify": BROKEN}))
     calls = one.run()
     back = [call for call in calls if "ollback" in call][3:]
-    again = ["rollback_reboot app", "verify_rollback app"]
+    again = [*restart, "verify_rollback app"]
     assert back == [
         "ArtifactRollbackReboot_Enter app",
         *again * 3,
