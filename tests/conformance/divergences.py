@@ -13,6 +13,7 @@ from tests.conformance.case import Case, Facts
 from tests.conformance.chain_model import Around, expected_chain
 from tests.conformance.daemon_mode import idle_scripts, world_of
 from tests.conformance.given import given
+from tests.conformance.standalone_mode import loses_its_tree
 from tests.support.conformance_faults import Faults, Repeat
 
 
@@ -230,7 +231,27 @@ def _spelt(line: Sequence[str]) -> bool:
     return artifacts == (line[0] == "install")
 
 
+def _nobody_knows(case: Case, expected: Facts) -> Facts:
+    """Return what is known once the module's tree is gone: what it was called for before that."""
+    calls = expected["calls"]
+    before = calls[: calls.index("ArtifactInstall") + 1]
+    codes = (*expected["exit codes"][:-1], "1")
+    ours = {**expected, "calls": before, "exit codes": codes, "outcome": ("inconsistent",)}
+    if "stdout" in expected:
+        unable = "Committing failed.\n" if ["commit"] in case.content["commands"] else ""
+        last = f"{unable}Rollback failed. System may be in an inconsistent state.\n"
+        ours["stdout"] = (*expected["stdout"][:-1], last)
+    return ours
+
+
 _STANDALONE: tuple[Divergence, ...] = (
+    Divergence(
+        "no-update-of-an-older-client",
+        "An update that an older client began, of which the module's tree is gone, is not taken"
+        " over: Mender makes a new tree for rootfs-image alone. The device says that nobody knows.",
+        lambda case: case.mode == "standalone" and loses_its_tree(case),
+        _nobody_knows,
+    ),
     Divergence(
         "good-update-by-hand-with-a-bad-cleanup",
         "A committed update by hand is a success too: its Cleanup is told of, but the exit code is"

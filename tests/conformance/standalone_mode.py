@@ -1,12 +1,15 @@
 """The mode standalone: updates by hand, command by command."""
 
+import re
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reconciler.adapters.artifact_writer import NewPayload
 from tests.conformance.case import Case, Facts, Fields, Unsupported
-from tests.conformance.given import expect_something, expected_facts, given
-from tests.support.conformance_faults import Log, Repeat
+from tests.conformance.given import Given, expect_something, expected_facts, given
+from tests.support.conformance_faults import Faults, Log, Repeat
 from tests.support.conformance_standalone import (
     MODULE,
     NEW,
@@ -21,13 +24,13 @@ SKIPPED = "(not looked at)"
 
 def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
     fields = case.fields()
-    fields.leave("notes")
     expected = _expected(fields)
+    expected |= _expected_by_notes(fields.text("notes", ""))
     commands = [_command(each) for each in fields.items("commands")]
     if not commands:
         raise Unsupported("the case has no commands")
     device, log = StandaloneDevice(root, _payload(fields)), Log(root)
-    _programs(fields, device, log)
+    found = _programs(fields, device, log)
     fields.end()
     expect_something(expected)
     device.prepare()
@@ -35,14 +38,54 @@ def standalone(case: Case, root: Path) -> tuple[Facts, Facts]:
     for command in commands:
         spoken.append(device.run(command))
         counts.append(str(len(log.calls())))
-    return expected, {
+        _meanwhile(case, device, log, found)
+    seen = {
         "calls": log.calls(),
         "exit codes": tuple(_code(each.status) for each in spoken),
         "stdout": _said(expected, spoken),
+        "stdout ends": _last_line(spoken),
         "calls after each command": tuple(counts),
         "outcome": (_outcome(device, spoken),),
         "artifact name": (device.artifact_name(),),
     }
+    if "after a good install" in expected:
+        log.module(device.root / "modules" / MODULE, found.answers, Faults())
+        device.run(["install", "ARTIFACT"])
+        seen["after a good install"] = (device.artifact_name(),)
+    return expected, seen
+
+
+def _expected_by_notes(notes: str) -> Facts:
+    """Return what a case says in words of what comes after, or at the end."""
+    expected: dict[str, tuple[str, ...]] = {}
+    ends = re.search(r"stdout ends: (.+)", notes)
+    if ends:
+        expected["stdout ends"] = (ends[1].strip(),)
+    if re.search(r"following good install clears", notes):
+        expected["after a good install"] = (NEW,)
+    return expected
+
+
+def _last_line(spoken: Sequence[Spoken]) -> tuple[str, ...]:
+    return tuple(spoken[-1].stdout.splitlines()[-1:])
+
+
+def _meanwhile(case: Case, device: StandaloneDevice, log: Log, found: Given) -> None:
+    """Do what the case says in words that happens between its commands."""
+    if re.search(r"without support|\blos(es|t|ing)\b.*support|no longer support", _prose(case)):
+        answers = replace(found.answers, supports_rollback="No")
+        log.module(device.root / "modules" / MODULE, answers, found.faults)
+    if loses_its_tree(case):
+        shutil.rmtree(device.root / "state" / "modules", ignore_errors=True)
+
+
+def loses_its_tree(case: Case) -> bool:
+    """Say whether the module's tree disappears between commands, as no client of today lets it."""
+    return bool(re.search(r"old client|work\s?dir\w* .*(removed|deleted|gone)", _prose(case)))
+
+
+def _prose(case: Case) -> str:
+    return f"{case.name} {case.content.get('notes', '')}".replace("_", " ").lower()
 
 
 def _expected(fields: Fields) -> dict[str, tuple[str, ...]]:
@@ -79,7 +122,7 @@ def _payload(fields: Fields) -> NewPayload:
     raise Unsupported(f"no artifact is known that is {text!r}")
 
 
-def _programs(fields: Fields, device: StandaloneDevice, log: Log) -> None:
+def _programs(fields: Fields, device: StandaloneDevice, log: Log) -> Given:
     found = given(fields, Repeat.ALWAYS)
     log.module(device.root / "modules" / MODULE, found.answers, found.faults)
     scripts = found.scripts or ()
@@ -90,6 +133,7 @@ def _programs(fields: Fields, device: StandaloneDevice, log: Log) -> None:
         log.script(path, found.faults)
         if of_artifact:
             device.artifact_scripts.append(path)
+    return found
 
 
 def _code(status: object) -> str:
