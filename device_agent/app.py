@@ -8,7 +8,6 @@ import random
 import secrets
 import ssl
 import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,17 +20,13 @@ from device_agent.app_device import bootloader as bootloader
 from device_agent.app_device import journal as journal
 from device_agent.app_installing import (
     Installers,
-    artifact_keys,
-    artifact_policy,
-    mender,
-    module_settings,
     scripts,
 )
 from device_agent.core.schedule import Polling
 from device_agent.core.scripts import ScriptState
 from device_agent.errors import AgentError, InstallFailed, TransientError, UpdateRejected
 from device_agent.exit_codes import ExitCode
-from device_agent.fetch.http import HttpClient, Network
+from device_agent.fetch.http import HttpClient
 from device_agent.fetch.paced import Limits
 from device_agent.journal import Journal, JournalDamaged, JournalUnavailable
 from device_agent.lock import Busy, locked
@@ -46,8 +41,6 @@ if TYPE_CHECKING:
     from device_agent.identity import Identity
     from device_agent.ports import Machine, Ports, Trust
     from device_agent.reporter import Reporter
-    from device_agent.standalone import Standalone
-    from device_agent.standalone_source import Incoming
     from device_agent.step import Agent
 
 AGENT_VERSION = "fleetcd-agent/0.1.0"
@@ -249,29 +242,3 @@ def _reachable(settings: Settings) -> bool:
         return False
     finally:
         source.close()
-
-
-def standalone(settings: Local, opened: Journal, say: Callable[[str], None]) -> "Standalone":
-    """Return the commands for an update by hand. Raises Misconfigured."""
-    from device_agent.standalone import Standalone
-    from device_agent.standalone_steps import World
-    from device_agent.standalone_trees import preparing
-
-    modules = module_settings(settings)
-    world = World(
-        installer=mender(settings, opened),
-        scripts=scripts(settings),
-        prepare=preparing(modules, opened.provides),
-        policy=artifact_policy(settings),
-        device_type=modules.device_type,
-        say=say,
-    )
-    return Standalone(opened, world)
-
-
-def incoming(settings: Local, text: str) -> "Incoming":
-    """Return where an update by hand comes from: a file, an address, or standard input (`-`)."""
-    from device_agent.standalone_source import source
-
-    reachable = network(settings.server) if settings.server else Network()
-    return source(text, reachable, artifact_keys(settings))

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from device_agent import durable
-from device_agent.fetch.http import Network
 from device_agent.journal import Journal, open_journal
 from device_agent.settings import Local, Misconfigured, Server
 from schemas.refusal import Code
 from schemas.wire.report import Event, EventKind, FailureClass
 
 if TYPE_CHECKING:
+    from device_agent.fetch.http import Network
     from device_agent.ports import Bootloader
 
 FACTS_LIMIT = 8 * 1024  # bytes of a facts file: all of it has to fit into a report
@@ -23,7 +23,11 @@ MODULE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 log = logging.getLogger(__name__)
 
 
-def network(server: Server) -> Network:
+def network(server: Server | None) -> "Network":
+    from device_agent.fetch.http import Network
+
+    if server is None:
+        return Network()
     return Network(server.ca, server.proxy, frozenset(server.http_hosts))
 
 

@@ -1,25 +1,22 @@
-"""`fleetcd-agent`: the daemon, and what a person on the device may ask for."""
+"""`fleetcd-agent`: the daemon, and what a person on the device may ask for.
+
+What only some commands need is imported by them: an update by hand is to begin at once.
+"""
 
 import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from device_agent import app, cli_standalone, cli_status
+from device_agent import cli_standalone
 from device_agent.core.states import State
-from device_agent.errors import AgentError, TransientError, UpdateRejected
-from device_agent.exit_codes import ByHand, ExitCode
+from device_agent.errors import AgentError
+from device_agent.exit_codes import ExitCode
 from device_agent.journal import Journal
-from device_agent.lock import Busy, locked
-from device_agent.settings import DEFAULT_PATH, Misconfigured, Settings, load
-from device_agent.status import INHIBITED
+from device_agent.lock import Busy
+from device_agent.settings import DEFAULT_PATH, Misconfigured, load
 from schemas.refusal import Refusal
-from schemas.wire.report import Outcome
-
-if TYPE_CHECKING:
-    from device_agent.driver import Decision
 
 STOPS = {"install": State.INSTALL, "reboot": State.REBOOT, "commit": State.COMMIT}
 EXIT_CODES = """exit codes:
@@ -51,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(options)
     except SystemExit as leaving:  # the machine's restart, with reboot = "exit"
         if leaving.code == ExitCode.REBOOT:
-            _say("the machine has to restart now; the daemon then goes on with the deployment")
+            cli_standalone.say(
+                "the machine has to restart now; the daemon then goes on with the deployment"
+            )
         raise
     except Misconfigured as error:
         return _complain(str(error), ExitCode.USAGE)
@@ -71,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to stderr")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def by_hand(
+    def command(
         name: str, run: Callable[[argparse.Namespace], int], help: str
     ) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=help, description=help)
@@ -79,19 +78,12 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(run=run)
         return one
 
-    def command(
-        name: str, run: Callable[[Settings, argparse.Namespace], int], help: str
-    ) -> argparse.ArgumentParser:
-        return by_hand(name, lambda options: run(load(options.config), options), help)
-
     command("daemon", _daemon, "poll, converge and report until told to end")
     command("check", _check, "ask the published tree now and print what it wants; install nothing")
-    show = by_hand(
-        "show", cli_status.show, "print what runs, what is at work and how the last one ended"
-    )
+    show = command("show", _show, "print what runs, what is at work and how the last one ended")
     show.add_argument("-o", "--output", choices=["text", "json"], default="text")
-    by_hand("status", cli_status.status, "print as JSON what the daemon tells local applications")
-    install = by_hand("install", _install, "install an artifact by hand; without one, converge now")
+    command("status", _status, "print as JSON what the daemon tells local applications")
+    install = command("install", _install, "install an artifact by hand; without one, converge now")
     install.add_argument(
         "artifact",
         nargs="?",
@@ -106,14 +98,14 @@ def _parser() -> argparse.ArgumentParser:
         "rollback": ("undo what was installed by hand, or a waiting deployment", _rollback),
     }
     for name, (help, run) in decisions.items():
-        decision = by_hand(name, run, help)
+        decision = command(name, run, help)
         decision.set_defaults(complain=decision.error)
         cli_standalone.add_stop_before(decision)
-    resume = by_hand("resume", cli_standalone.resume, "go on with the update by hand")
+    resume = command("resume", cli_standalone.resume, "go on with the update by hand")
     cli_standalone.add_reboot_exit_code(resume)
     cli_standalone.add_stop_before(resume)
-    by_hand("show-artifact", cli_standalone.show_artifact, "print the installed artifact's name")
-    by_hand("show-provides", cli_standalone.show_provides, "print what the artifacts provide")
+    command("show-artifact", cli_standalone.show_artifact, "print the installed artifact's name")
+    command("show-provides", cli_standalone.show_provides, "print what the artifacts provide")
     return parser
 
 
@@ -122,28 +114,28 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+def _daemon(options: argparse.Namespace) -> int:
+    from device_agent import app
+
+    return app.daemon(load(options.config))
 
 
-def _daemon(settings: Settings, _options: argparse.Namespace) -> int:
-    return app.daemon(settings)
+def _check(options: argparse.Namespace) -> int:
+    from device_agent import cli_fleet
+
+    return cli_fleet.check(options)
 
 
-def _check(settings: Settings, _options: argparse.Namespace) -> int:
-    with locked(_lock(settings)):
-        agent = app.agent(settings, app.journal(settings))
-        try:
-            target = agent.look()
-        except (TransientError, UpdateRejected) as error:
-            return _complain(f"the published tree cannot be used: {error}", ExitCode.UNAVAILABLE)
-        record = agent.journal.record()
-    _say(f"{target.action}: {target.reason}")
-    if target.content:
-        _say(f"target: set {target.set}, {target.content}")
-    if record:
-        _say(f"at work: set {record.set}, {record.state}")
-    return ExitCode.DONE
+def _show(options: argparse.Namespace) -> int:
+    from device_agent import cli_status
+
+    return cli_status.show(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from device_agent import cli_status
+
+    return cli_status.status(options)
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -158,75 +150,31 @@ def _install(options: argparse.Namespace) -> int:
             options.complain(
                 "without an artifact: at most one --stop-before of " + ", ".join(STOPS)
             )
-        return _converge(load(options.config), options)
+        from device_agent import cli_fleet
+
+        return cli_fleet.converge(options, STOPS[of_fleet[0]] if of_fleet else None)
     if of_fleet:
         options.complain(f"--stop-before {of_fleet[0]} is for a fleet's deployment")
     return cli_standalone.install(options)
 
 
-def _converge(settings: Settings, options: argparse.Namespace) -> int:
-    with locked(_lock(settings)):
-        opened = app.journal(settings)
-        before = opened.last_outcome()
-        stop = STOPS[options.stop_before[0]] if options.stop_before else None
-        done = app.agent(settings, opened).poll(stop_before=stop)
-        if done.trouble:
-            return _complain(done.trouble, ExitCode.UNAVAILABLE)
-        return _ended(opened, new=opened.last_outcome() != before)
-
-
 def _commit(options: argparse.Namespace) -> int:
-    from device_agent.driver import Decision
     from device_agent.standalone import Standalone
 
-    return cli_standalone.decide(
-        options, Standalone.commit, lambda opened: _decide(options, opened, Decision.GO_ON)
-    )
+    def of_fleet(opened: Journal) -> int:
+        from device_agent import cli_fleet
+
+        return cli_fleet.go_on(options, opened)
+
+    return cli_standalone.decide(options, Standalone.commit, of_fleet)
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from device_agent.driver import Decision
     from device_agent.standalone import Standalone
 
-    return cli_standalone.decide(
-        options, Standalone.rollback, lambda opened: _decide(options, opened, Decision.ROLL_BACK)
-    )
+    def of_fleet(opened: Journal) -> int:
+        from device_agent import cli_fleet
 
+        return cli_fleet.roll_back(options, opened)
 
-def _decide(options: argparse.Namespace, opened: Journal, decision: "Decision") -> int:
-    """Decide about the fleet's deployment, which does not stop again on its way."""
-    from device_agent.driver import Decision, NothingToDecide
-
-    if options.stop_before:
-        options.complain("a deployment of the fleet is at work: it takes no --stop-before here")
-    try:
-        app.agent(load(options.config), opened).decide(decision)
-    except NothingToDecide:
-        _say("No update in progress.")
-        why = "a deployment of the fleet is at work, and waits for no decision"
-        return _complain(why, ByHand.NONE_IN_PROGRESS)
-    if decision is Decision.ROLL_BACK:
-        _say("rolled back")
-        return ExitCode.DONE
-    return _ended(opened, new=True)
-
-
-def _lock(settings: Settings) -> Path:
-    settings.device.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return settings.device.state / "agent.lock"
-
-
-def _ended(opened: Journal, *, new: bool) -> ExitCode:
-    """Say how the deployment stands, if one was at work in this call."""
-    record, outcome = opened.record(), opened.last_outcome()
-    if record:
-        _say(f"set {record.set} waits before {record.state}: {record.waiting or 'interrupted'}")
-        return ExitCode.WAITING
-    if inhibited := opened.recall(INHIBITED):
-        _say(f"not begun: {inhibited}")
-        return ExitCode.WAITING
-    if not new or outcome is None:
-        _say("nothing to do")
-        return ExitCode.DONE
-    _say(f"set {outcome.set}: {outcome.outcome}{f': {outcome.message}' if outcome.message else ''}")
-    return ExitCode.FAILED if outcome.outcome is Outcome.FAILED else ExitCode.DONE
+    return cli_standalone.decide(options, Standalone.rollback, of_fleet)

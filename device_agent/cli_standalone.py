@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from device_agent import app, durable
+from device_agent import app_by_hand, durable
+from device_agent.app_device import journal
 from device_agent.core.standalone import STOPS, Ending, Step
 from device_agent.exit_codes import ByHand, ExitCode
 from device_agent.journal import Journal
@@ -63,20 +64,20 @@ def install(options: argparse.Namespace) -> int:
     from device_agent.standalone_source import Watched
 
     with _device(options) as (settings, opened):
-        incoming = app.incoming(settings, options.artifact)
+        incoming = app_by_hand.incoming(settings, options.artifact)
         line = progress_line(sys.stderr, time.monotonic)
         if line is None:
-            commands = app.standalone(settings, opened, say)
+            commands = app_by_hand.standalone(settings, opened, say)
         else:
             incoming = Watched(incoming, line)
-            commands = app.standalone(settings, opened, partial(_say_below, line))
+            commands = app_by_hand.standalone(settings, opened, partial(_say_below, line))
         return _code(commands.install(incoming, _stops(options)), options)
 
 
 def resume(options: argparse.Namespace) -> int:
     """Go on with the update by hand."""
     with _device(options) as (settings, opened):
-        return _code(app.standalone(settings, opened, say).resume(_stops(options)), options)
+        return _code(app_by_hand.standalone(settings, opened, say).resume(_stops(options)), options)
 
 
 def decide(
@@ -88,7 +89,7 @@ def decide(
     with _device(options) as (settings, opened):
         if opened.standalone() is None and opened.record() is not None:
             return of_fleet(opened)
-        ending = by_hand(app.standalone(settings, opened, say), _stops(options))
+        ending = by_hand(app_by_hand.standalone(settings, opened, say), _stops(options))
         return CODES[ending]
 
 
@@ -111,7 +112,7 @@ def _device(options: argparse.Namespace) -> Iterator[tuple[Local, Journal]]:
     settings = load_local(options.config)
     durable.make_directory(settings.device.state)
     with locked(settings.device.state / "agent.lock"):
-        yield settings, app.journal(settings)
+        yield settings, journal(settings)
 
 
 def _look(options: argparse.Namespace) -> Journal:

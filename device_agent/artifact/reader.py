@@ -77,10 +77,13 @@ class Artifact:
 
 def load_keys(pems: Iterable[bytes]) -> tuple[TrustedKey, ...]:
     """Return the public keys in `pems`. Raises UpdateRejected for one that cannot be used."""
+    found = tuple(pems)
+    if not found:
+        return ()
     from schemas.artifact.signature import trusted_key
 
     try:
-        return tuple(map(trusted_key, pems))
+        return tuple(map(trusted_key, found))
     except Refusal as refusal:
         raise rejected(refusal) from refusal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent import app
+from device_agent import app_by_hand
 from device_agent.core.standalone import Ending
 from device_agent.journal import Journal, JournalUnavailable
 from device_agent.lock import locked
@@ -264,7 +264,7 @@ def test_what_cannot_be_journaled_is_not_begun(
 ) -> None:
     full.room = room
     said: list[str] = []
-    commands = app.standalone(load_local(device.config), full, said.append)
+    commands = app_by_hand.standalone(load_local(device.config), full, said.append)
     assert commands.install(FileSource(device.artifact())) is Ending.FAILED
     assert device.calls[2:] == calls
     assert device.provides["artifact_name"] == name
@@ -277,7 +277,7 @@ def test_a_commit_that_cannot_be_journaled_is_taken_back(
 ) -> None:
     full.room = 99
     artifact = device.artifact(ByHand(bodies={"ArtifactCommit_Error_00": 0}))
-    commands = app.standalone(load_local(device.config), full, lambda _: None)
+    commands = app_by_hand.standalone(load_local(device.config), full, lambda _: None)
     assert commands.install(FileSource(artifact)) is Ending.DONE
     full.room = room
     assert commands.commit() is Ending.FAILED

@@ -11,9 +11,10 @@ import pytest
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.fetch.download import Patience
 from device_agent.fetch.http import Network
+from device_agent.standalone_http import HttpSource
 from device_agent.standalone_source import (
+    CHUNK,
     FileSource,
-    HttpSource,
     OpenedArtifact,
     StreamSource,
     Watched,
@@ -89,7 +90,7 @@ def test_standard_input_is_read_to_its_end_and_then_is_empty() -> None:
 
 
 def test_a_word_is_an_address_standard_input_or_a_file() -> None:
-    kinds = [type(source(text, Network(), ())) for text in ("https://h/a", "-", "http:a", "./-")]
+    kinds = [type(source(text, Network, ())) for text in ("https://h/a", "-", "http:a", "./-")]
     assert kinds == [HttpSource, StreamSource, FileSource, FileSource]
 
 
@@ -209,11 +210,11 @@ class Watcher:
 
 def test_somebody_may_watch(tmp_path: Path) -> None:
     path, watcher = tmp_path / "new.mender", Watcher()
-    path.write_bytes(BODY[:100_000])
+    path.write_bytes(BODY)
     watched = Watched(FileSource(path), watcher)
-    assert everything(watched) == BODY[:100_000]
-    assert watcher.seen == [(65536, 100_000), (100_000, 100_000)]
-    assert (watched.total, watcher.ended) == (100_000, True)
+    assert everything(watched) == BODY
+    assert watcher.seen == [(CHUNK, len(BODY)), (len(BODY), len(BODY))]
+    assert (watched.total, watcher.ended) == (len(BODY), True)
 
 
 def test_an_opened_artifact_comes_from_its_first_byte_and_once_only() -> None:
