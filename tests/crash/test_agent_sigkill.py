@@ -1,4 +1,4 @@
-"""A real SIGKILL in every state: what the snapshots of test_power_cut stand for."""
+"""A real SIGKILL in every state: what the images of tests/crash/ stand for."""
 
 import os
 import secrets
@@ -10,9 +10,12 @@ import pytest
 
 from device_agent import driver
 from device_agent.core.states import State
-from tests.crash.device import CrashingJournal, Instants, World, crashing_ports
-from tests.crash.harness import Mode, Run, assert_whole_and_honest, new_device, scratch, settle
-from tests.crash.test_power_cut import SCENARIOS, check
+from tests.crash.device import crashing_ports
+from tests.crash.harness import Mode, Run, new_device, scratch, settle
+from tests.crash.instants import CrashingJournal, Instants
+from tests.crash.invariants import assert_whole_and_honest, check
+from tests.crash.scenarios import SCENARIOS
+from tests.crash.world import World
 
 RESTART, BROKEN = 100, 102
 GOOD = [
@@ -22,6 +25,7 @@ GOOD = [
     State.REBOOT_WAIT,
     State.REBOOT,
     State.VERIFY_REBOOT,
+    State.MODULES_DOWNLOAD,
     State.MODULES,
     State.HEALTH,
     State.COMMIT,
@@ -35,7 +39,7 @@ class Deadly(Instants):
     """Kills this process at the second instant in `state`, once in a device's life."""
 
     def __init__(self, world: World, state: State) -> None:
-        super().__init__(world.root)
+        super().__init__()
         self._world, self._state, self._seen = world, state, 0
         self._done = world.root / "killed"
 
@@ -78,7 +82,7 @@ def kill_in(root: Path, scenario: str, state: State) -> Run:
             continue
         assert status == -signal.SIGKILL, (world.root / "trace").read_text()
         (world.root / "killed").unlink()
-        return settle(world, Instants(world.root), (state,))
+        return settle(world, Instants(), Mode.PROCESS_KILL, (state,))
     raise AssertionError(f"{state} was never reached")
 
 

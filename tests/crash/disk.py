@@ -1,0 +1,169 @@
+"""What a power cut leaves of a directory: all that was written, what was synced, or a mix of both.
+
+A disk owes its owner only what was synced: a file's bytes by fsync of the file, a new name, a new
+directory or a removal by fsync of the directory. Whatever came later is there, is not there, or is
+half there; halves are whole sectors. So an image of the directory is taken in three ways (`Loss`).
+
+SQLite writes by itself, past the calls that can be watched here. Its files are synced when a
+transaction ends, if the connection says that it does so (`PRAGMA synchronous`); journal.py has that
+part. Not modelled: disks that say they have synced and have not, and bytes that rot.
+"""
+
+import os
+import random
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tests.crash.scenarios import SECTOR
+
+SEED = "fleetcd"  # of every mix; a run is the same each time
+JOURNAL = ("journal.db", "journal.db-wal")
+# The index of SQLite's log is made anew by the first to open it; the reserve holds nothing.
+_NOT_NEEDED = ("journal.db-shm", "journal.db.reserve")
+
+
+class Loss(StrEnum):
+    """What becomes of the writes that were not synced."""
+
+    KEPT = "kept"
+    LOST = "lost"
+    MIXED = "mixed"  # each sector and each name as the coin falls
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A directory's content: files by their path, and the paths of directories."""
+
+    files: tuple[tuple[str, bytes], ...]
+    directories: tuple[str, ...]
+
+    def write_to(self, root: Path) -> None:
+        root.mkdir()
+        for directory in self.directories:
+            (root / directory).mkdir()
+        for name, content in self.files:
+            (root / name).write_bytes(content)
+
+
+Names = Mapping[str, int]  # what a directory holds, as inode numbers
+
+
+class Disk:
+    """Watches the directory `root`. What lies there in the beginning counts as synced."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._contents: dict[int, bytes] = {}  # by inode, as synced
+        self._names: dict[str, Names] = {}  # by directory, as synced
+        self._folders: set[int] = set()
+        self._held: list[int] = []  # a file that is open keeps its inode number to itself
+        self._pool: dict[bytes, bytes] = {}  # equal contents are kept once
+        self._journal: dict[str, bytes] = {}
+        self.sync_all()
+        self.journal_synced()
+
+    def close(self) -> None:
+        for descriptor in self._held:
+            os.close(descriptor)
+
+    def synced(self, descriptor: int) -> None:
+        """Note that the file or directory behind `descriptor` is on the disk from now on."""
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            self._names[self._name(path)] = self._listed(path)
+        else:
+            self._held.append(os.dup(descriptor))
+            self._contents[status.st_ino] = self._kept(path.read_bytes())
+
+    def sync_all(self) -> None:
+        """Note that everything is on the disk, as after sync(2)."""
+        for folder, _, names in os.walk(self.root):
+            self._names[self._name(Path(folder))] = self._listed(Path(folder))
+            for name in names:
+                path = Path(folder, name)
+                self._held.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                self._contents[path.stat().st_ino] = self._kept(path.read_bytes())
+
+    def journal_files(self) -> dict[str, bytes]:
+        """Return the bytes of SQLite's files as they are."""
+        found = (name for name in JOURNAL if (self.root / name).exists())
+        return {name: self._kept((self.root / name).read_bytes()) for name in found}
+
+    def journal_synced(self) -> None:
+        self._journal = self.journal_files()
+
+    def image(self, loss: Loss, number: int, journal: Mapping[str, bytes] | None = None) -> Image:
+        """Return what lies there after a cut now; `number` decides how the coins fall.
+
+        `journal` are SQLite's files, if they are to be others than `loss` makes them.
+        """
+        coins = random.Random(f"{SEED}/{number}")
+        files: dict[str, bytes] = {}
+        directories: list[str] = []
+        self._add(".", loss, coins, files, directories)
+        if journal is None:
+            journal = self.journal_files() if loss is Loss.KEPT else self._journal
+        return Image(tuple(sorted({**files, **journal}.items())), tuple(directories))
+
+    def _add(
+        self,
+        folder: str,
+        loss: Loss,
+        coins: random.Random,
+        files: dict[str, bytes],
+        directories: list[str],
+    ) -> None:
+        before = self._names.get(folder, {})
+        path = self.root / folder
+        now = self._listed(path) if path.is_dir() else {}
+        for name in sorted(before.keys() | now.keys()):
+            inode = _chosen(before.get(name), now.get(name), loss, coins)
+            if inode is None or name in (*JOURNAL, *_NOT_NEEDED):
+                continue
+            inside = name if folder == "." else f"{folder}/{name}"
+            if inode in self._folders:
+                directories.append(inside)
+                self._add(inside, loss, coins, files, directories)
+            else:
+                present = path / name if now.get(name) == inode else None
+                files[inside] = self._content(inode, present, loss, coins)
+
+    def _content(self, inode: int, present: Path | None, loss: Loss, coins: random.Random) -> bytes:
+        synced = self._contents.get(inode, b"")
+        if loss is Loss.LOST or present is None:
+            return synced
+        now = self._kept(present.read_bytes())
+        if loss is Loss.KEPT or now == synced:
+            return now
+        size = len(coins.choice((now, synced)))
+        sectors = (
+            coins.choice((now, synced))[at : at + SECTOR].ljust(SECTOR, b"\0")
+            for at in range(0, size, SECTOR)
+        )
+        return self._kept(b"".join(sectors)[:size])
+
+    def _listed(self, folder: Path) -> Names:
+        with os.scandir(folder) as found:
+            entries = [(one.name, one.inode(), one.is_dir(follow_symlinks=False)) for one in found]
+        self._folders.update(inode for _, inode, is_folder in entries if is_folder)
+        return {name: inode for name, inode, _ in entries}
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self.root))
+
+    def _kept(self, content: bytes) -> bytes:
+        return self._pool.setdefault(content, content)
+
+
+def _chosen(before: int | None, now: int | None, loss: Loss, coins: random.Random) -> int | None:
+    match loss:
+        case Loss.KEPT:
+            return now
+        case Loss.LOST:
+            return before
+        case Loss.MIXED:
+            return now if before == now else coins.choice((before, now))
