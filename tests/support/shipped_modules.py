@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pytest
 
 from device_agent.modules.shipped import DIRECTORY
 from device_agent.modules.shipped.fleetcd_modules import swap
@@ -12,11 +14,12 @@ from device_agent.process import Completed, run
 
 T = TypeVar("T")
 
+_open = os.open
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CHANGES = (
     "open replace rename unlink rmdir mkdir link symlink chmod chown fchmod fchown fsync utime"
 )
-KILLED = 9
 MOST = 400  # changes that a call may make: the bound of the loop over them
 
 
@@ -84,31 +87,38 @@ def killed_at_every_change(start: Callable[[int], T], act: Callable[[T], None]) 
     raise AssertionError(f"more than {MOST} changes")
 
 
+class _Kill(BaseException):
+    """Ends a call in mid-work. What runs on the way out can change nothing on the disk."""
+
+
 def _killed(number: int, act: Callable[[], None]) -> bool:
-    """Run `act` in a child that ends, as if by SIGKILL, right after its change `number`."""
-    child = os.fork()
-    if child == 0:
-        left = number
+    """Say whether `act` made a change `number`; then that was its last.
 
-        def counted(change: Callable[..., object]) -> Callable[..., object]:
-            def changing(*arguments: object, **options: object) -> object:
-                nonlocal left
-                result = change(*arguments, **options)
-                left -= 1
-                if left == 0:
-                    os._exit(KILLED)
-                return result
+    What a call has written is flushed at every change, so it is as if a SIGKILL came right after.
+    """
+    made = 0
 
-            return changing
+    def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+        def changing(*arguments: object, **options: object) -> Any:
+            nonlocal made
+            if made == number:
+                raise _Kill
+            result = change(*arguments, **options)
+            made += 1
+            if made == number:
+                if change is _open:
+                    os.close(result)
+                raise _Kill
+            return result
 
+        return changing
+
+    with pytest.MonkeyPatch.context() as patch:
         for name in CHANGES.split():
-            setattr(os, name, counted(getattr(os, name)))
-        swap.exchange = counted(swap.exchange)  # type: ignore[assignment]  # in the child only
+            patch.setattr(os, name, counted(getattr(os, name)))
+        patch.setattr(swap, "exchange", counted(swap.exchange))
         try:
             act()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, KILLED), f"it failed at change {number}"
-    return status == KILLED
+        except _Kill:
+            return True
+    return False
