@@ -19,6 +19,7 @@ from device_agent.reporter import Reporter, Sent
 from device_agent.status import INHIBITED
 from schemas.refusal import Refusal
 from schemas.resolve import Action, Running, Target, resolve
+from schemas.selector import attributes
 from schemas.wire.descriptor import Descriptor
 from schemas.wire.manifest import Manifest
 from schemas.wire.report import FailureClass, Heartbeat
@@ -221,7 +222,7 @@ class Agent:
                 target.content,
                 descriptors,
                 running=view.running,
-                attributes={**trusted.entry.labels, **self.ports.attributes},
+                attributes=attributes(trusted.entry.labels, self.ports.attributes),
                 floors=self.journal.epochs(),
             )
         except Refusal as refusal:

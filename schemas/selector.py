@@ -27,6 +27,12 @@ class Operator(StrEnum):
     ABSENT = "absent"
 
 
+def attributes(labels: Mapping[str, str], facts: Mapping[str, str]) -> dict[str, str]:
+    """Return what `compatible` may ask for: a fact before a label of the same name, and by
+    `facts.NAME` a fact alone."""
+    return {**labels, **facts, **{f"facts.{name}": value for name, value in facts.items()}}
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     key: str

@@ -12,7 +12,7 @@ from reconciler.domain.desired import Policy, Stage
 from reconciler.domain.observed import Observed
 from schemas.order import LAST, order
 from schemas.resolve import admitted
-from schemas.selector import Selector, parse_selector
+from schemas.selector import Selector, attributes, parse_selector
 from schemas.wire.descriptor import Descriptor
 from schemas.wire.manifest import AdmitRule, Next, Stable
 from schemas.wire.shard import ShardEntry
@@ -97,7 +97,7 @@ def members(
     found = []
     for key, entry in sorted(entries, key=lambda item: item[0]):
         seen = observed.seen.get(key)
-        labels = {**entry.labels, **seen.facts} if seen else entry.labels  # as the device does
+        labels = attributes(entry.labels, seen.facts) if seen else entry.labels
         found.append(
             Member(
                 key,

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.refusal import Refusal
-from schemas.selector import parse_selector
+from schemas.selector import attributes, parse_selector
 
 KIOSK = {"product": "kiosk", "stage": "qa", "site": "lyon-03"}
 
@@ -56,3 +56,8 @@ def test_a_mistake_is_shown_with_its_column(text: str, column: int, says: str) -
 def test_a_selector_has_a_limit() -> None:
     with pytest.raises(Refusal, match="longer than 1024"):
         parse_selector("a," * 1000)
+
+
+def test_compatible_asks_for_facts_before_labels_and_by_prefix_for_facts_alone() -> None:
+    found = attributes({"board": "label", "site": "paris"}, {"board": "fact"})
+    assert parse_selector("board=fact,facts.board=fact,site=paris,!facts.site").matches(found)
