@@ -1,7 +1,8 @@
-"""Unpacks a tar archive below one directory, and refuses whatever would reach out of it.
+"""Unpacks a tar archive below one directory, and writes nothing anywhere else.
 
-Own code, since tarfile's filters are missing from the older Pythons that devices have. Nothing is
-written through a link: every directory above a member is a real one.
+Own code, since tarfile's filters are missing from the older Pythons that devices have. A symbolic
+link may lead anywhere, as in a root filesystem, since nothing is written through one: every
+directory above a member is a real one.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _members(tar: tarfile.TarFile, root: Path) -> None:
         if number >= MEMBERS:
             raise Refused(f"the archive has more than {MEMBERS} entries; make several artifacts")
         tar.members.clear()  # type: ignore[attr-defined]  # a million of them are too much memory
-        parts = _parts(member)
+        parts = _plain(member.name, member)
         path = _directory(root, parts[:-1]).joinpath(*parts[-1:])
         if member.isdir():
             _directory(root, parts)
@@ -69,7 +70,6 @@ def _leaf(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, root: Path)
             shutil.copyfileobj(content, file, _CHUNK)
         _dress(member, path)
     elif member.issym():
-        _refuse_leading_out(member, depth=len(path.relative_to(root).parts) - 1)
         path.symlink_to(member.linkname)
         _own(member, path)
     elif member.islnk():
@@ -78,14 +78,10 @@ def _leaf(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, root: Path)
         raise Refused(f"{member.name} is a device, a pipe or unknown; only files and links unpack")
 
 
-def _parts(member: tarfile.TarInfo) -> tuple[str, ...]:
-    return _plain(member.name, member.name)
-
-
-def _plain(path: str, name: str) -> tuple[str, ...]:
+def _plain(path: str, member: tarfile.TarInfo) -> tuple[str, ...]:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts:
-        raise Refused(f"{name} leads out of the archive; make it with `tar -C DIRECTORY .`")
+        raise Refused(f"{member.name} leads out of the archive; make it with `tar -C DIRECTORY .`")
     return pure.parts
 
 
@@ -104,23 +100,10 @@ def _directory(root: Path, parts: tuple[str, ...]) -> Path:
     return path
 
 
-def _refuse_leading_out(member: tarfile.TarInfo, depth: int) -> None:
-    """Allow `..` only at the start of a link, and no more of them than there are directories.
-
-    After a plain part `..` might start from wherever another link leads.
-    """
-    target = PurePosixPath(member.linkname)
-    plain = 0
-    while plain < len(target.parts) and target.parts[plain] == "..":
-        plain += 1
-    if target.is_absolute() or ".." in target.parts[plain:] or plain > depth:
-        raise Refused(f"the link {member.name} leads out, to {member.linkname}; make it relative")
-
-
 def _linked(member: tarfile.TarInfo, root: Path) -> Path:
-    parts = _plain(member.linkname, member.name)
+    parts = _plain(member.linkname, member)
     path = _directory(root, parts[:-1]).joinpath(*parts[-1:])
-    if path.is_symlink() or not path.is_file():
+    if not path.is_symlink() and not path.is_file():
         raise Refused(f"{member.name} links to {member.linkname}, not an earlier file")
     return path
 
