@@ -30,7 +30,7 @@ class Completed:
     stdout: bytes
     stderr: bytes
     timed_out: bool
-    truncated: bool  # it wrote more than the limit
+    truncated: bool  # it wrote more to stdout than was kept
 
     @property
     def ok(self) -> bool:
@@ -257,7 +257,8 @@ class Child:
             self._selector.unregister(descriptor)
             return
         kept = self._kept[descriptor]
-        self._truncated |= len(kept) + len(data) > self._limit
+        if descriptor == self._pipes[0].fileno():
+            self._truncated |= len(kept) + len(data) > self._limit
         kept += data[: self._limit - len(kept)]
 
 

@@ -131,7 +131,7 @@ def test_an_answer_of_two_lines_is_a_failure(device: ModuleDevice) -> None:
 
 
 def test_what_a_query_writes_to_stderr_is_no_answer(device: ModuleDevice) -> None:
-    device.script("SupportsRollback", "echo thinking >&2; echo Yes")
+    device.script("SupportsRollback", "head -c 1000000 /dev/zero | tr '\\0' '\\n' >&2; echo Yes")
     assert device.installer.supports_rollback(APP)
 
 
