@@ -24,7 +24,7 @@ from schemas.refusal import Code
 from schemas.wire.report import FailureClass
 
 LOOK = 0.01  # seconds between looks for a reader, at most
-PIPE = 256 * 1024  # bytes that a stream's pipe should hold, so that both sides work in turns less
+PIPE = 1024 * 1024  # bytes that a stream's pipe should hold, so that both sides work in turns less
 CLOSING = 5.0  # seconds for a module that stopped reading to end by itself
 
 _FIRST_LOOK = 0.001
@@ -151,7 +151,7 @@ def store(payload: Payload, tree: Tree) -> None:
         path = tree.files / checked_name(file.name)
         _refuse_too_large(file, tree.files)
         try:
-            with os.fdopen(os.open(path, _STORED, 0o666), "wb") as target:
+            with os.fdopen(os.open(path, _STORED, 0o644), "wb") as target:
                 target.writelines(file.chunks)
         except BaseException:
             if path.is_file():

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def test_a_module_that_does_not_stream_finds_the_file_in_the_tree(device: Module
     assert source.streams == 1
     assert not (device.tree / "stream-next").exists()
     assert not (device.tree / "streams").exists()
+
+
+def test_a_stored_file_can_be_read_by_all_and_written_by_us_whatever_the_umask(
+    device: ModuleDevice,
+) -> None:
+    before = os.umask(0)
+    try:
+        device.installer.download(app(), source_of(b"content"))
+    finally:
+        os.umask(before)
+    (stored,) = (device.tree / "files").iterdir()
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o644
 
 
 def test_an_artifact_without_a_url_is_a_file_named_payload(device: ModuleDevice) -> None:
