@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from device_agent.errors import InstallFailed
+from device_agent.errors import InstallFailed, TransientError
 from device_agent.ports import Clock, Sleep
 from device_agent.process import last_line, printable, run
 from schemas.wire.descriptor import Health
@@ -45,6 +45,10 @@ class Unhealthy(Exception):
     """A check did not pass; the text says why."""
 
 
+class Unreachable(Unhealthy):
+    """The published tree is away: that may be the update's fault, or the network's."""
+
+
 class Unreadable(Exception):
     """A check is not one that this agent knows: waiting will not help."""
 
@@ -67,16 +71,19 @@ class HealthRunner:
         deadline = self._clock.monotonic() + health.within
         while problem := self._first_problem(checks, deadline):
             if self._clock.monotonic() + self._settings.pause >= deadline:
-                raise InstallFailed(f"{problem} (for {health.within} s)", FailureClass.HEALTHCHECK)
+                message = f"{problem} (for {health.within} s)"
+                if isinstance(problem, Unreachable):
+                    raise TransientError(message)
+                raise InstallFailed(message, FailureClass.HEALTHCHECK)
             self._sleep(self._settings.pause)
 
-    def _first_problem(self, checks: list[tuple[str, Check]], deadline: float) -> str | None:
+    def _first_problem(self, checks: list[tuple[str, Check]], deadline: float) -> Unhealthy | None:
         for text, check in checks:
             left = max(1.0, deadline - self._clock.monotonic())
             try:
                 check(min(left, self._settings.timeout))
             except Unhealthy as problem:
-                return f"health check {_shown(text)} fails: {problem}"
+                return type(problem)(f"health check {_shown(text)} fails: {problem}")
         return None
 
     def _parsed(self, text: str) -> Check:
@@ -103,7 +110,7 @@ class HealthRunner:
 
     def _network(self, timeout: float) -> None:  # noqa: ARG002 - `reachable` has its own
         if not self._reachable():
-            raise Unhealthy("the published tree does not answer")
+            raise Unreachable("the published tree does not answer")
 
     def _unit(self, unit: str) -> Check:
         if not _UNIT.fullmatch(unit):

@@ -162,7 +162,8 @@ class Machine(Protocol):
 
 class HealthCheck(Protocol):
     def run(self, health: Health) -> None:
-        """Return when all checks pass; raise InstallFailed when they have not within the time."""
+        """Return when all checks pass; raise InstallFailed when they have not within the time,
+        TransientError if what is missing is the published tree alone."""
         ...
 
 

@@ -6,14 +6,18 @@ about, and in words why (docs/mender-compatibility.md).
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from device_agent.core.component import Component, RebootNeed
 from device_agent.core.record import Record, Step
 from device_agent.core.scripts import AROUND, Action, OnFailure, ScriptState
 from device_agent.core.states import Outcome, Place, State, place
-from device_agent.errors import AgentError
+from device_agent.errors import AgentError, TransientError, UpdateRejected
 from device_agent.ports import Installer, Ports
+from schemas.wire.report import FailureClass
+from schemas.wire.report import Outcome as Verdict
+
+MAX_LOOKS = 3  # for the published tree from what ran before, each at a poll of its own
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +145,9 @@ def _verify(record: Record, ports: Ports) -> Step:
 
 
 def _tell_failure(record: Record, ports: Ports) -> Step:
+    judged = _judge(record, ports)
+    if judged.outcome is Outcome.HOLD:
+        return judged
     trouble = _Trouble()
     begun = record.components[: record.begun]
     names, around = [component.name for component in begun], AROUND[State.FAILURE]
@@ -153,7 +160,24 @@ def _tell_failure(record: Record, ports: Ports) -> Step:
             trouble.note([component.name], f"{component.name}: {error}")
     if begun:
         _script(around.leave, Action.LEAVE, names, ports, trouble)
-    return trouble.step(Outcome.SUCCESS)
+    return replace(trouble.step(Outcome.SUCCESS), verdict=judged.verdict)
+
+
+def _judge(record: Record, ports: Ports) -> Step:
+    """Whose fault was it that the network was away? The update's, if the tree can be used now.
+
+    Just after a restart the network may not be there yet, hence more than one look.
+    """
+    problem = record.problem
+    if not problem or (problem.verdict, problem.failure) != (Verdict.NEUTRAL, FailureClass.NETWORK):
+        return Step(Outcome.SUCCESS)
+    try:
+        ports.trust.refresh()
+    except (TransientError, UpdateRejected) as error:
+        if record.tries + 1 < MAX_LOOKS:
+            return Step(Outcome.HOLD, waiting=f"was it the update or the network? {error}")
+        return Step(Outcome.SUCCESS)
+    return Step(Outcome.SUCCESS, verdict=Verdict.FAILED)
 
 
 def _script(

@@ -15,7 +15,7 @@ from device_agent.core.record import Problem, Record, Step, unpacked
 from device_agent.core.scripts import AROUND, Action, Around, ScriptState
 from device_agent.core.states import UNDOING, Outcome, Place, State, place
 from device_agent.errors import AgentError, InstallFailed, TransientError, UpdateRejected
-from device_agent.journal import Journal
+from device_agent.journal import Journal, JournalUnavailable
 from device_agent.ports import Contents, Installer, Ports
 from schemas.wire.descriptor import Scope
 from schemas.wire.report import FailureClass
@@ -41,8 +41,10 @@ def perform(state: State, record: Record, journal: Journal, ports: Ports) -> Ste
         problem = Problem(Verdict.FAILED, error.failure, error.message, error.code)
     except InstallFailed as error:
         problem = Problem(Verdict.FAILED, error.failure, error.message)
+    except JournalUnavailable:
+        raise  # what cannot be remembered is not decided, either
     except TransientError as error:
-        problem = Problem(Verdict.FAILED, FailureClass.NETWORK, str(error))
+        problem = Problem(Verdict.NEUTRAL, FailureClass.NETWORK, str(error))
     log.error("%s failed (%s): %s", state, problem.failure, problem.message)
     committed = state is State.FINISH and record.components
     return Step(Outcome.FAILURE, problem, inconsistent=_names(record) if committed else ())

@@ -109,7 +109,8 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of a state's work. `last` is the component that has to be installed last."""
+    """What came of a state's work. `last` is the component that has to be installed last, `verdict`
+    the one on the first problem, now that more is known."""
 
     outcome: Outcome
     problem: Problem | None = None
@@ -118,6 +119,7 @@ class Step:
     reboots: Mapping[str, RebootNeed] = field(default_factory=dict)
     contents: Mapping[str, Contents] = field(default_factory=dict)
     last: str | None = None
+    verdict: Verdict | None = None
     waiting: str | None = None
     objected: bool = False
 
@@ -150,11 +152,14 @@ def noted(record: Record, step: Step) -> Record:
     """Return the record with what came of its state. The first problem stays."""
     before = {} if record.state is State.ROLLBACK else record.reboots
     components = unpacked(record.components, step.contents)
+    problem = record.problem or step.problem
+    if problem and step.verdict:
+        problem = replace(problem, verdict=step.verdict)
     return replace(
         record,
         components=tuple(sorted(components, key=lambda component: component.name == step.last)),
         contents={**record.contents, **step.contents},
-        problem=record.problem or step.problem,
+        problem=problem,
         inconsistent=_joined(record.inconsistent, step.inconsistent),
         aftermath=_joined(record.aftermath, step.aftermath),
         reboots={**before, **step.reboots},

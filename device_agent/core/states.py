@@ -78,7 +78,7 @@ TRANSITIONS: dict[State, dict[Outcome, State]] = {
     S.ROLLBACK: {OK: S.ROLLBACK_REBOOT, FAIL: S.FAILURE, SKIP: S.FAILURE},
     S.ROLLBACK_REBOOT: {OK: S.VERIFY_ROLLBACK, FAIL: S.VERIFY_ROLLBACK},
     S.VERIFY_ROLLBACK: {OK: S.FAILURE, FAIL: S.ROLLBACK_REBOOT},
-    S.FAILURE: {OK: S.CLEANUP, FAIL: S.CLEANUP},
+    S.FAILURE: {OK: S.CLEANUP, FAIL: S.CLEANUP, HOLD: S.FAILURE},
 }
 
 MEANING: dict[State, str] = {
@@ -98,7 +98,7 @@ MEANING: dict[State, str] = {
     S.ROLLBACK: "undo every component that was begun, the last first",
     S.ROLLBACK_REBOOT: "restart into what ran before",
     S.VERIFY_ROLLBACK: "does what ran before run again?",
-    S.FAILURE: "tell the modules (ArtifactFailure)",
+    S.FAILURE: "was it the network? then look from here; tell the modules (ArtifactFailure)",
 }
 
 FRESH_CHECK = frozenset({S.INSTALL_WAIT, S.REBOOT_WAIT})

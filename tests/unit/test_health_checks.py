@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.errors import InstallFailed
+from device_agent.errors import InstallFailed, TransientError
 from device_agent.health import HealthRunner, HealthSettings, health_environment
 from schemas.wire.descriptor import Health
 from schemas.wire.report import FailureClass
@@ -128,7 +128,13 @@ def test_a_check_that_never_passes_fails_when_the_time_is_over(device: Device) -
 
 def test_a_device_that_cannot_reach_the_tree_fails_the_network_check(device: Device) -> None:
     device.online = False
-    assert "network fails: the published tree does not answer" in device.failure("network")
+    with pytest.raises(TransientError, match="network fails: the published tree does not answer"):
+        device.check("network")
+
+
+def test_what_else_is_wrong_is_not_put_down_to_the_network(device: Device) -> None:
+    device.online = False
+    assert "command:false fails" in device.failure("command:false", "network")
 
 
 def test_a_command_is_told_the_running_slot_and_the_state_directory(

@@ -37,7 +37,7 @@ def test_a_cleanup_never_fails_an_update() -> None:
 def test_only_waiting_and_repeated_states_may_hold() -> None:
     holding = {state for state, row in TRANSITIONS.items() if Outcome.HOLD in row}
     waits = {S.INSTALL_WAIT, S.REBOOT_WAIT}
-    assert holding == waits | {S.DOWNLOAD, S.MODULES_DOWNLOAD, S.FINISH}
+    assert holding == waits | {S.DOWNLOAD, S.MODULES_DOWNLOAD, S.FINISH, S.FAILURE}
 
 
 def test_what_holds_or_repeats_stays_in_its_state() -> None:
