@@ -24,7 +24,7 @@ from schemas.refusal import Code
 from schemas.wire.report import FailureClass
 
 LOOK = 0.01  # seconds between looks for a reader, at most
-PIPE = 1024 * 1024  # bytes that a stream's pipe should hold, so that both sides work in turns less
+PIPE = 256 * 1024  # bytes that a stream's pipe should hold, so that both sides work in turns less
 CLOSING = 5.0  # seconds for a module that stopped reading to end by itself
 
 _FIRST_LOOK = 0.001
