@@ -24,7 +24,9 @@ from schemas.refusal import Code
 from schemas.wire.report import FailureClass
 
 LOOK = 0.01  # seconds between looks for a reader, at most
-PIPE = 256 * 1024  # bytes that a stream's pipe should hold, so that both sides work in turns less
+# Bytes that a stream's pipe should hold: enough for both sides to work at once; and no more, since
+# nobody notices that a module left unread what the pipe could hold.
+PIPE = 256 * 1024
 CLOSING = 5.0  # seconds for a module that stopped reading to end by itself
 
 _FIRST_LOOK = 0.001

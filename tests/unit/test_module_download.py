@@ -77,7 +77,7 @@ def test_a_stored_file_can_be_read_by_all_and_written_by_us_whatever_the_umask(
 ) -> None:
     before = os.umask(0)
     try:
-        device.installer.download(app(), source_of(b"content"))
+        device.installer.download(app(), source_of(CONTENT))
     finally:
         os.umask(before)
     (stored,) = (device.tree / "files").iterdir()
