@@ -7,6 +7,7 @@ from tests.bench.figures import Bench
 from tests.bench.first_device import first_device
 from tests.bench.ingest import ingest
 from tests.bench.load import load
+from tests.bench.mender_payload import mender_payload
 from tests.bench.planning import planning
 from tests.bench.polling import polling
 from tests.bench.publish import publish
@@ -25,4 +26,5 @@ BENCHES: Mapping[str, Entry] = {
     "polling": Entry(polling, 120),
     "ingest": Entry(ingest, 400),
     "planning": Entry(planning, 300),
+    "mender-payload": Entry(mender_payload, 900),
 }

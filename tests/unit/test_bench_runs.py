@@ -10,7 +10,10 @@ from tests.bench.benches import BENCHES
 from tests.bench.figures import Figure, Peer, Scale, bounded
 from tests.bench.report import Machine, as_json, markdown, table
 
-WHOLE_STACK = "first-device"
+MARKS = {
+    "first-device": [pytest.mark.e2e, pytest.mark.ci],  # the whole stack
+    "mender-payload": [pytest.mark.ci],  # needs Debian's mender-client, and root
+}
 MACHINE = Machine(2, "3.11.7", "Linux 6.1", "ext4", "2026-11-24", (0.1, 0.2))
 FIGURES = {
     "publish": (
@@ -22,10 +25,7 @@ FIGURES = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.e2e, pytest.mark.ci] if name == WHOLE_STACK else [])
-        for name in BENCHES
-    ],
+    [pytest.param(name, marks=MARKS.get(name, [])) for name in BENCHES],
 )
 def test_each_bench_runs_and_names_its_figures_once(name: str, tmp_path: Path) -> None:
     with bounded(BENCHES[name].limit):
