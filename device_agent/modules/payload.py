@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from device_agent.core.component import Component
 from device_agent.errors import UpdateRejected
@@ -88,8 +87,11 @@ class OpaqueFile:
 
 def file_name(url: str | None) -> str:
     """Return the last part of `url`'s path, or `payload` without a url. Raises UpdateRejected."""
-    name = PurePosixPath(urlsplit(url).path).name if url else DEFAULT_NAME
-    return checked_name(name)
+    if not url:
+        return DEFAULT_NAME
+    from urllib.parse import urlsplit  # of no use to an update by hand, and large
+
+    return checked_name(PurePosixPath(urlsplit(url).path).name)
 
 
 def checked_name(name: str) -> str:
