@@ -134,8 +134,18 @@ def test_a_payload_that_makes_no_sense_is_refused_and_changes_nothing(
 
 def test_a_payload_without_one_of_its_words_is_refused(tmp_path: Path, dest: Path) -> None:
     update = module(tmp_path, dest)
+    (update.tree.files / "filename").unlink()
+    assert "no file 'filename'; add it to the artifact" in update.refusal("ArtifactInstall")
+
+
+def test_an_early_artifact_without_permissions_keeps_the_mode_that_the_file_came_with(
+    tmp_path: Path, dest: Path
+) -> None:
+    update = module(tmp_path, dest)
     (update.tree.files / "permissions").unlink()
-    assert "no file 'permissions'; add it to the artifact" in update.refusal("ArtifactInstall")
+    (update.tree.files / "app.conf").chmod(0o604)
+    update.succeed("ArtifactInstall")
+    assert stat.S_IMODE((dest / "app.conf").stat().st_mode) == 0o604
 
 
 def test_a_link_is_neither_followed_nor_replaced(tmp_path: Path, dest: Path) -> None:

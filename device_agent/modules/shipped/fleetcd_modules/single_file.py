@@ -1,7 +1,7 @@
 """The Update Module `single-file`: puts one file in its place, and can take it back.
 
-Payload: `dest_dir`, `filename`, `permissions` (one line each) and the file itself. The file that
-it replaces waits in the tree's `tmp/`; the note `before` is on the disk before anything changes.
+Payload: `dest_dir`, `filename`, `permissions` (one line each) and the file itself; early artifacts
+have no `permissions`. The file that it replaces waits in the tree's `tmp/`; the note `before` is on the disk before anything changes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ class Before(NamedTuple):
 
 
 def install(tree: Tree) -> None:
-    target, mode = _target(tree), _mode(tree.word("permissions"))
+    target = _target(tree)
     source = tree.files / target.name
     if not source.is_file():
         raise Refused(f"the payload has no file {target.name!r}, which its `filename` names")
+    mode = _mode(tree, source)
     before = _before(tree, target)
     files.make(before.made)
     files.place(source, target, _look(tree, before, mode))
@@ -100,7 +101,11 @@ def _target(tree: Tree) -> Path:
     return Path(directory / name)
 
 
-def _mode(permissions: str) -> int:
+def _mode(tree: Tree, source: Path) -> int:
+    """Return what `permissions` says; without it the mode that the file came with, as Mender's."""
+    if not os.path.lexists(tree.files / "permissions"):
+        return stat.S_IMODE(source.stat().st_mode)
+    permissions = tree.word("permissions")
     if not re.fullmatch("[0-7]{1,4}", permissions):
         raise Refused(f"permissions {permissions!r} must be octal, such as 644")
     return int(permissions, 8)
