@@ -63,8 +63,10 @@ def shown(path: Path) -> str:
 def _first_word(path: Path) -> bytes:
     """Return what Mender takes for the version. A pipe in its place must not hold us up."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        return next(iter(file.read(_VERSION_LIMIT).split()), b"")
+    try:
+        return next(iter(os.read(descriptor, _VERSION_LIMIT).split()), b"")
+    finally:
+        os.close(descriptor)
 
 
 def _names(directory: Path) -> list[str]:

@@ -86,9 +86,17 @@ def test_a_pipe_in_place_of_the_version_holds_nothing_up(device: ScriptDevice) -
     os.mkfifo(device.image / "version")
     with pytest.raises(InstallFailed, match="version says ''"):
         device.scripts().check_image()
+    writer = os.open(device.image / "version", os.O_RDWR)  # it says nothing
+    try:
+        with pytest.raises(InstallFailed, match="version cannot be read: Resource temporarily"):
+            device.scripts().check_image()
+    finally:
+        os.close(writer)
 
 
 def test_a_version_that_cannot_be_read_is_a_failure(device: ScriptDevice) -> None:
     (device.image / "version").mkdir()
+    held = os.listdir("/proc/self/fd")
     with pytest.raises(InstallFailed, match="version cannot be read: Is a directory"):
         device.scripts().check_image()
+    assert len(os.listdir("/proc/self/fd")) == len(held), "it was left open"
