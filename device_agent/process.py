@@ -92,8 +92,9 @@ class Child:
 
     Nothing here runs in another thread: whoever works beside the child calls pump() now and then,
     so that it never blocks on its output. Leaving the `with` block ends the group if the child
-    still runs; should we be killed, the kernel kills the child: its work must not go on beside
-    that of whoever comes after us. Children that it left behind after a good end are its own
+    still runs; should we be killed, the kernel kills the child, so that it starts nothing more
+    beside whoever comes after us. (What the child itself has started then is not ended: that is
+    for the service's control group.) Children that it left behind after a good end are its own
     affair (a module may start a reboot that way), but they cannot hold up wait().
     """
 
