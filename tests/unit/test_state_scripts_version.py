@@ -94,9 +94,13 @@ def test_a_pipe_in_place_of_the_version_holds_nothing_up(device: ScriptDevice) -
         os.close(writer)
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_version_that_cannot_be_read_is_a_failure(device: ScriptDevice) -> None:
     (device.image / "version").mkdir()
-    held = os.listdir("/proc/self/fd")
+    held = descriptors()
     with pytest.raises(InstallFailed, match="version cannot be read: Is a directory"):
         device.scripts().check_image()
-    assert len(os.listdir("/proc/self/fd")) == len(held), "it was left open"
+    assert descriptors() == held, "it was left open"

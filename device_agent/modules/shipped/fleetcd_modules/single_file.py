@@ -1,7 +1,8 @@
 """The Update Module `single-file`: puts one file in its place, and can take it back.
 
 Payload: `dest_dir`, `filename`, `permissions` (one line each) and the file itself; early artifacts
-have no `permissions`. The file that it replaces waits in the tree's `tmp/`; the note `before` is on the disk before anything changes.
+have no `permissions`. The file that it replaces waits in the tree's `tmp/`; the note `before` is on
+the disk before anything changes.
 """
 
 from __future__ import annotations
