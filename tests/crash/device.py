@@ -11,17 +11,19 @@ from device_agent.boot.file import FileBootloader
 from device_agent.core.component import BootFacts, Component
 from device_agent.core.scripts import Action, OnFailure, ScriptState
 from device_agent.core.states import Gate, State
-from device_agent.errors import InstallFailed, TransientError
+from device_agent.errors import InstallFailed, TransientError, UpdateRejected
 from device_agent.install.rootfs_ab import RootfsAB
 from device_agent.ports import Installer, Ports, Trusted
+from device_agent.scripts import kept
+from schemas.refusal import Code
 from schemas.wire.descriptor import MENDER, ROOTFS_AB, Artifact, Descriptor, Health
 from schemas.wire.report import FailureClass
 from schemas.wire.types import ComponentRef
 from tests.crash.instants import Instants
 from tests.crash.module import FilesArtifact, FilesModule
 from tests.crash.scenarios import (
+    IMAGES,
     NEW_FILE,
-    NEW_IMAGE,
     OLD_FILE,
     ON_THE_WAY_BACK,
     SECTOR,
@@ -81,12 +83,15 @@ class TornSource:
         self._world, self._instants = world, instants
 
     def stream(self, artifact: Artifact) -> Iterator[bytes]:
-        whole = next(one for one in (NEW_IMAGE, NEW_FILE) if len(one) == artifact.size)
+        whole = IMAGES[artifact.sha256]
+        size = max(SECTOR, len(whole) // 4)
         if self._world.scenario.fault is Fault.DOWNLOAD:
             self._fail_twice(whole[:SECTOR])
-        for start in range(0, len(whole), SECTOR):
+        for start in range(0, len(whole), size):
             self._instants.here()
-            yield whole[start : start + SECTOR]
+            if self._world.scenario.fault is Fault.REFUSED and start + size >= len(whole):
+                raise UpdateRejected(Code.LENGTH, "half is missing", FailureClass.DOWNLOAD)
+            yield whole[start : start + size]
         self._instants.here()
 
     def _fail_twice(self, piece: bytes) -> None:
@@ -202,7 +207,9 @@ class ScenarioScripts:
         pass
 
     def clear(self) -> None:
-        pass
+        """Remove what artifacts brought, as the real ones do."""
+        self._instants.here()
+        kept.clear(self._world.kept_scripts)
 
 
 class PowerButton:

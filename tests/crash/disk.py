@@ -11,8 +11,7 @@ part. Not modelled: disks that say they have synced and have not, and bytes that
 
 import os
 import random
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -52,14 +51,17 @@ Names = Mapping[str, int]  # what a directory holds, as inode numbers
 
 
 class Disk:
-    """Watches the directory `root`. What lies there in the beginning counts as synced."""
+    """Watches the directory `root`. What lies there in the beginning counts as synced.
+
+    Files and directories are known by their inode numbers, as a rename takes its content along.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._contents: dict[int, bytes] = {}  # by inode, as synced
-        self._names: dict[str, Names] = {}  # by directory, as synced
-        self._folders: set[int] = set()
-        self._held: list[int] = []  # a file that is open keeps its inode number to itself
+        self._contents: dict[int, bytes] = {}  # of files, as synced
+        self._names: dict[int, Names] = {}  # of directories, as synced
+        self._folders = {root.stat().st_ino}
+        self._held: list[int] = []  # what is open keeps its inode number to itself
         self._pool: dict[bytes, bytes] = {}  # equal contents are kept once
         self._journal: dict[str, bytes] = {}
         self.sync_all()
@@ -72,21 +74,20 @@ class Disk:
     def synced(self, descriptor: int) -> None:
         """Note that the file or directory behind `descriptor` is on the disk from now on."""
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            self._names[self._name(path)] = self._listed(path)
+        inode = os.fstat(descriptor).st_ino
+        self._held.append(os.dup(descriptor))
+        if path.is_dir():
+            self._names[inode] = self._listed(path)
         else:
-            self._held.append(os.dup(descriptor))
-            self._contents[status.st_ino] = self._kept(path.read_bytes())
+            self._contents[inode] = self._kept(path.read_bytes())
 
     def sync_all(self) -> None:
         """Note that everything is on the disk, as after sync(2)."""
         for folder, _, names in os.walk(self.root):
-            self._names[self._name(Path(folder))] = self._listed(Path(folder))
-            for name in names:
-                path = Path(folder, name)
-                self._held.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-                self._contents[path.stat().st_ino] = self._kept(path.read_bytes())
+            for path in (Path(folder), *(Path(folder, name) for name in names)):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self.synced(descriptor)
+                os.close(descriptor)
 
     def journal_files(self) -> dict[str, bytes]:
         """Return the bytes of SQLite's files as they are."""
@@ -104,33 +105,32 @@ class Disk:
         coins = random.Random(f"{SEED}/{number}")
         files: dict[str, bytes] = {}
         directories: list[str] = []
-        self._add(".", loss, coins, files, directories)
+        inode = self.root.stat().st_ino
+        for name, each, present in self._below("", inode, self.root, loss, coins):
+            if each in self._folders:
+                directories.append(name)
+            else:
+                files[name] = self._content(each, present, loss, coins)
         if journal is None:
             journal = self.journal_files() if loss is Loss.KEPT else self._journal
         return Image(tuple(sorted({**files, **journal}.items())), tuple(directories))
 
-    def _add(
-        self,
-        folder: str,
-        loss: Loss,
-        coins: random.Random,
-        files: dict[str, bytes],
-        directories: list[str],
-    ) -> None:
-        before = self._names.get(folder, {})
-        path = self.root / folder
-        now = self._listed(path) if path.is_dir() else {}
+    def _below(
+        self, prefix: str, inode: int, present: Path | None, loss: Loss, coins: random.Random
+    ) -> Iterator[tuple[str, int, Path | None]]:
+        """Yield what the directory `inode` holds after the cut, and where it lies now, if it does.
+
+        Directories come before what they hold.
+        """
+        before, now = self._names.get(inode, {}), self._listed(present) if present else {}
         for name in sorted(before.keys() | now.keys()):
-            inode = _chosen(before.get(name), now.get(name), loss, coins)
-            if inode is None or name in (*JOURNAL, *_NOT_NEEDED):
+            chosen = _chosen(before.get(name), now.get(name), loss, coins)
+            if chosen is None or name in (*JOURNAL, *_NOT_NEEDED):
                 continue
-            inside = name if folder == "." else f"{folder}/{name}"
-            if inode in self._folders:
-                directories.append(inside)
-                self._add(inside, loss, coins, files, directories)
-            else:
-                present = path / name if now.get(name) == inode else None
-                files[inside] = self._content(inode, present, loss, coins)
+            there = present / name if present and now.get(name) == chosen else None
+            yield prefix + name, chosen, there
+            if chosen in self._folders:
+                yield from self._below(f"{prefix}{name}/", chosen, there, loss, coins)
 
     def _content(self, inode: int, present: Path | None, loss: Loss, coins: random.Random) -> bytes:
         synced = self._contents.get(inode, b"")
@@ -151,9 +151,6 @@ class Disk:
             entries = [(one.name, one.inode(), one.is_dir(follow_symlinks=False)) for one in found]
         self._folders.update(inode for _, inode, is_folder in entries if is_folder)
         return {name: inode for name, inode, _ in entries}
-
-    def _name(self, path: Path) -> str:
-        return str(path.relative_to(self.root))
 
     def _kept(self, content: bytes) -> bytes:
         return self._pool.setdefault(content, content)

@@ -8,6 +8,16 @@ from tests.crash.harness import Exploration, Mode, explore, new_device, scratch
 from tests.crash.invariants import assert_whole_and_honest, check
 from tests.crash.scenarios import Scenario
 
+EVERY_PAIR = (
+    "good",
+    "unhealthy",
+    "does-not-boot",
+    "two-modules",
+    "second-module-commit-fails",
+    "rootfs-and-module",
+    "rootfs-and-module-unhealthy",
+)  # the scenarios of which every pair of cuts is tried
+
 
 def every_cut(scenario: Scenario, mode: Mode) -> Exploration:
     """Cut once, at every instant."""

@@ -1,5 +1,6 @@
 """What holds after every run, whatever was cut off: the device is whole, and it tells the truth."""
 
+from device_agent.artifact.provides import NAME
 from device_agent.core.component import Component, RebootNeed
 from device_agent.core.record import INCONSISTENT
 from device_agent.core.states import State
@@ -9,6 +10,7 @@ from tests.crash.harness import Mode, Run
 from tests.crash.scenarios import (
     NEW_FILE,
     NEW_IMAGE,
+    NEW_PROVIDES,
     OLD_FILE,
     OLD_IMAGE,
     OLD_PROVIDES,
@@ -95,18 +97,15 @@ def _assert_module_whole(world: World, part: Component, word: Event, kept: bool)
 
 
 def _provides(scenario: Scenario, word: Event, kept: bool) -> dict[str, str]:
-    provides = dict(OLD_PROVIDES)
-    for name, contents in scenario.contents.items():
-        if kept:
-            provides = {"kept": "1", "app.version": "2", "artifact_name": contents.name}
-        parts = [part.name for part in scenario.parts if part.name.startswith(name)]
-        if set(parts).intersection(word.inconsistent):
-            provides["artifact_name"] = f"{contents.name}{INCONSISTENT}"
+    provides = dict(NEW_PROVIDES if kept and scenario.modules else OLD_PROVIDES)
+    if any(part.module and part.name in word.inconsistent for part in scenario.parts):
+        provides[NAME] = f"{NEW_PROVIDES[NAME]}{INCONSISTENT}"
     return provides
 
 
 def _assert_clean(world: World) -> None:
     for part in world.scenario.parts:
         assert not world.tree(part).exists, f"{part.name} was not cleaned up"
+    assert not list(world.kept_scripts.glob("*")), "an artifact's scripts were left behind"
     assert not (world.root / "rootfs-ab.json").exists(), "the download's marker was left behind"
     assert not list(world.root.rglob("reboot-need")), "an answer was left behind"

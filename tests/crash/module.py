@@ -2,19 +2,20 @@
 that may be cut off in the middle of a call, and that notices when it is called out of turn."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from device_agent.artifact.provides import NAME
-from device_agent.core.component import Component, Contents, RebootNeed, payloads
+from device_agent.artifact.policy import ArtifactPolicy, UnsignedBootstrap
+from device_agent.core.component import Component, RebootNeed
 from device_agent.errors import InstallFailed
 from device_agent.modules.installer import UpdateModuleInstaller
-from device_agent.modules.payload import DEFAULT_NAME, OpaqueFile, Payload
+from device_agent.modules.mender import Installed, MenderInstaller
+from device_agent.modules.payload import DEFAULT_NAME, Payload
 from device_agent.modules.program import Program
 from device_agent.modules.protocol import Call
 from device_agent.modules.stream import store
-from device_agent.modules.tree import Current
-from device_agent.ports import ArtifactSource
 from device_agent.process import Completed
+from device_agent.scripts import kept
 from schemas.wire.descriptor import Scope
 from schemas.wire.report import FailureClass
 from tests.crash.instants import Instants
@@ -77,9 +78,9 @@ class FilesProgram(Program):
         payload = (self.tree.files / DEFAULT_NAME).read_bytes()
         assert payload == NEW_FILE, f"{name}: ArtifactInstall was called with half a payload"
         self._expect_to_be_in_turn()
-        partial = self._saved.with_suffix(".new")
-        partial.write_bytes(file.read_bytes())
-        partial.replace(self._saved)
+        temporary = self._saved.with_suffix(".new")
+        temporary.write_bytes(file.read_bytes())
+        temporary.replace(self._saved)
         self.instants.sync_all()
         self.instants.here()
         file.write_bytes(NEW_FILE[:3])
@@ -179,20 +180,19 @@ class FilesModule(UpdateModuleInstaller):
         )
 
 
-class FilesArtifact(FilesModule):
-    """An artifact of Mender's format: a module for each payload that it turns out to hold."""
+class FilesArtifact(MenderInstaller):
+    """The installer of artifacts of Mender's format, which hands its payloads to FilesPrograms."""
 
-    def download(self, component: Component, source: ArtifactSource) -> Contents | None:  # type: ignore[override]  # the port's own shape
-        contents = self._world.scenario.contents[component.name]
-        current = Current(OLD_PROVIDES[NAME], None, self._world.modules.device_type)
-        for part in payloads(component, contents):
-            self.receive(part, OpaqueFile(part, source), current)
-        return contents
+    def __init__(self, world: World, instants: Instants) -> None:
+        installed = Installed(lambda: OLD_PROVIDES, lambda _: None)
+        super().__init__(
+            world.modules,
+            ArtifactPolicy(unsigned_bootstrap=UnsignedBootstrap.ACCEPT),
+            installed,
+            partial(kept.keep, world.kept_scripts),
+        )
+        self._files = FilesModule(world, instants)
 
-    def cleanup(self, component: Component) -> None:
-        """After a download that broke off the component still stands for all its payloads."""
-        if component.module is not None:
-            super().cleanup(component)
-            return
-        for part in payloads(component, self._world.scenario.contents[component.name]):
-            super().cleanup(part)
+    def _module(self, component: Component) -> UpdateModuleInstaller:
+        super()._module(component)  # it refuses a component that names no module yet
+        return self._files

@@ -12,6 +12,7 @@ from device_agent.install import rootfs_ab
 from device_agent.install.rootfs_ab import RootfsAB
 from device_agent.modules import stream
 from device_agent.modules.installer import UpdateModuleInstaller
+from device_agent.modules.mender import MenderInstaller
 from tests.crash.harness import Mode
 from tests.crash.planting import Edit, Edits, Plant, all_of, resume
 
@@ -82,6 +83,16 @@ WORK: dict[str, tuple[Plant, str, Mode]] = {
     "only the first component is cleaned up": (
         Edit(work._clean_up, "in record.components:", "in record.components[:1]:"),
         "two-modules",
+        KILL,
+    ),
+    "an artifact's scripts are left behind": (
+        Edit(work._clean_up, "ports.scripts.clear()", "pass"),
+        "two-payloads",
+        KILL,
+    ),
+    "the modules of a download that broke off are not cleaned up": (
+        Edit(MenderInstaller.cleanup, "else self._begun(component)", "else ()"),
+        "two-payloads-download-refused",
         KILL,
     ),
     "network trouble is the end": (

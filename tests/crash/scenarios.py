@@ -1,5 +1,6 @@
 """The deployments that are cut off: what is installed, and what goes wrong besides the crash."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -7,10 +8,12 @@ from enum import StrEnum
 from device_agent.core.component import Component, Contents, RebootNeed
 from device_agent.core.record import Record, unpacked
 from device_agent.core.selection import select
+from device_agent.modules.payload import DEFAULT_NAME
 from schemas.resolve import Running
 from schemas.wire.descriptor import MENDER, Scope
 from schemas.wire.types import ComponentSet
 from tests.support.agent_fakes import a_component, a_descriptor, a_record, a_set
+from tests.support.artifacts import Build
 
 SECTOR = 512  # bytes that a disk writes whole or not at all
 OLD_IMAGE, NEW_IMAGE = b"old!" * 512, b"new!" * 512  # four sectors
@@ -18,21 +21,39 @@ OLD_IMAGE, NEW_IMAGE = b"old!" * 512, b"new!" * 512  # four sectors
 OLD_FILE, SHIPPED_FILE, NEW_FILE = b"old file", b"as shipped", b"new file"
 # What artifacts provided before. The second line is cleared by the new artifact.
 OLD_PROVIDES = {"artifact_name": "kiosk-1", "app.stale": "1", "kept": "1"}
+NEW_PROVIDES = {"artifact_name": "kiosk-2", "app.version": "2", "kept": "1"}
 
 ROOTFS = a_component("os", a_descriptor("kiosk-os", image=NEW_IMAGE))
+KIND = "recorder"  # the module that payloads name; it is found, and never started
+_ARTIFACT = Build(
+    kinds=(KIND, KIND),
+    scripts=("ArtifactInstall_Enter_00", "ArtifactCommit_Leave_10"),
+    info={
+        "artifact_provides": {"artifact_name": "kiosk-2"},
+        "artifact_depends": {"device_type": ["x86"]},
+    },
+    type_info={
+        "artifact_provides": {"app.version": "2"},
+        "clears_artifact_provides": ["app.*"],
+    },
+)
+TWO_PAYLOADS = replace(_ARTIFACT, payloads=({DEFAULT_NAME: NEW_FILE},) * 2).bytes()
+NO_PAYLOAD = replace(_ARTIFACT, payloads=(None,)).bytes()
+IMAGES = {
+    hashlib.sha256(one).hexdigest(): one for one in (NEW_IMAGE, NEW_FILE, TWO_PAYLOADS, NO_PAYLOAD)
+}
 
 
-def _module(name: str, scope: Scope = Scope.DATA, installer: str = "files") -> Component:
-    descriptor = a_descriptor(f"kiosk-{name}", installer=installer, scope=scope, image=NEW_FILE)
+def _module(
+    name: str, scope: Scope = Scope.DATA, installer: str = "files", image: bytes = NEW_FILE
+) -> Component:
+    descriptor = a_descriptor(f"kiosk-{name}", installer=installer, scope=scope, image=image)
     return a_component(name, descriptor)
 
 
 APP, CFG, SERVICE = _module("app"), _module("cfg"), _module("svc", Scope.SLOT)
-PACKAGE = _module("pkg", installer=MENDER)
-TWO_PAYLOADS = Contents(
-    name="kiosk-2", modules=("files", "files"), provides={"app.version": "2"}, clears=("app.*",)
-)
-EMPTY = replace(TWO_PAYLOADS, modules=())
+PACKAGE = _module("pkg", installer=MENDER, image=TWO_PAYLOADS)
+EMPTY_PACKAGE = _module("pkg", installer=MENDER, image=NO_PAYLOAD)
 
 
 class Fault(StrEnum):
@@ -40,6 +61,7 @@ class Fault(StrEnum):
 
     NONE = "none"
     DOWNLOAD = "the network fails twice"
+    REFUSED = "the artifact is not what was signed"
     INSTALL = "install fails"
     BOOT = "does not boot"
     VERIFY = "the restart did not help"
@@ -62,8 +84,8 @@ ON_THE_WAY_BACK = ("ArtifactRollback_", "ArtifactRollbackReboot_", "ArtifactFail
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One deployment. `faulty` has the fault, `script` is the one that fails, `restart` is what
-    modules answer to NeedsArtifactReboot, `final` have no rollback, `contents` are those of
-    artifacts of Mender's format."""
+    modules answer to NeedsArtifactReboot, `final` have no rollback, `modules` are the types of
+    the payloads that artifacts of Mender's format hold."""
 
     components: tuple[Component, ...]
     fault: Fault = Fault.NONE
@@ -71,7 +93,7 @@ class Scenario:
     script: str = ""
     restart: RebootNeed = RebootNeed.NO
     final: frozenset[str] = frozenset()
-    contents: Mapping[str, Contents] = field(default_factory=dict)
+    modules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def ends_well(self) -> bool:
@@ -86,7 +108,8 @@ class Scenario:
     @property
     def parts(self) -> tuple[Component, ...]:
         """The components as they turn out after the download. An empty artifact has none."""
-        return unpacked(self.components, self.contents)
+        contents = {name: Contents("", modules=kinds) for name, kinds in self.modules.items()}
+        return unpacked(self.components, contents)
 
     @property
     def doubtful(self) -> frozenset[str]:
@@ -123,7 +146,7 @@ BY_ITSELF = replace(ONE, restart=RebootNeed.MODULE)
 TWO = Scenario((APP, CFG), faulty="cfg")
 BOTH = Scenario((ROOTFS, APP), faulty="app")
 THREE = Scenario((ROOTFS, SERVICE, APP))
-MENDER_TWO = Scenario((PACKAGE,), faulty="pkg", contents={"pkg": TWO_PAYLOADS})
+MENDER_TWO = Scenario((PACKAGE,), faulty="pkg", modules={"pkg": (KIND, KIND)})
 
 SLOTS: dict[str, Scenario] = {
     "good": AB,
@@ -133,6 +156,7 @@ SLOTS: dict[str, Scenario] = {
     "commit-fails": replace(AB, fault=Fault.COMMIT),
     "commit-fails-late": replace(AB, fault=Fault.LATE_COMMIT),
     "download-fails-twice": replace(AB, fault=Fault.DOWNLOAD),
+    "download-refused": replace(AB, fault=Fault.REFUSED),
     "stopped-while-waiting": replace(AB, fault=Fault.STOP),
     "the-owner-objects": replace(AB, fault=Fault.OBJECTION),
     "superseded-before-reboot": replace(AB, fault=Fault.SUPERSEDED),
@@ -175,9 +199,10 @@ SETS: dict[str, Scenario] = {
     "two-payloads-unhealthy": replace(MENDER_TWO, fault=Fault.HEALTH),
     "second-payload-install-fails": replace(MENDER_TWO, fault=Fault.INSTALL, faulty="pkg_0001"),
     "second-payload-commit-fails": replace(MENDER_TWO, fault=Fault.COMMIT, faulty="pkg_0001"),
+    "two-payloads-download-refused": replace(MENDER_TWO, fault=Fault.REFUSED),
     "two-payloads-rollback-fails": replace(MENDER_TWO, fault=Fault.ROLLBACK),
     "final-payloads-last": replace(MENDER_TWO, final=frozenset({"pkg"})),
-    "empty-payload": replace(MENDER_TWO, contents={"pkg": EMPTY}),
+    "empty-payload": Scenario((EMPTY_PACKAGE,), modules={"pkg": ()}),
 }
 
 SETS_WITH_SLOTS: dict[str, Scenario] = {
@@ -194,7 +219,7 @@ SETS_WITH_SLOTS: dict[str, Scenario] = {
         THREE, fault=Fault.HEALTH, final=frozenset({"svc"})
     ),
     "rootfs-and-payloads": replace(MENDER_TWO, components=(ROOTFS, PACKAGE)),
-    "rootfs-and-empty-payload": Scenario((ROOTFS, PACKAGE), contents={"pkg": EMPTY}),
+    "rootfs-and-empty-payload": Scenario((ROOTFS, EMPTY_PACKAGE), modules={"pkg": ()}),
 }
 
 SCENARIOS = SLOTS | MODULES | SETS | SETS_WITH_SLOTS

@@ -60,6 +60,19 @@ def test_a_rename_is_lost_with_its_directory_and_its_bytes_with_the_file(tmp_pat
     assert left(disk, Loss.LOST) == {"file": b""}
 
 
+def test_a_directory_takes_along_what_was_synced_in_it_when_it_is_renamed(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    with watched(Instants(disk)):
+        durable.make_directory(tmp_path / "new")
+        durable.write(tmp_path / "new" / "file", b"new")
+    (tmp_path / "new").rename(tmp_path / "place")
+    assert left(disk, Loss.LOST) == {"new/file": b"new"}
+    assert left(disk, Loss.KEPT) == {"place/file": b"new"}
+    with watched(Instants(disk)):
+        durable.sync_directory(tmp_path)
+    assert left(disk, Loss.LOST) == {"place/file": b"new"}
+
+
 def test_what_durable_write_has_written_is_never_lost(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     with watched(Instants(disk)):

@@ -21,6 +21,7 @@ from tests.crash.scenarios import (
     Scenario,
 )
 
+_MODULES = Path(__file__).parents[1] / "support" / "modules"
 BEFORE_REBOOT = (State.DOWNLOAD, State.INSTALL_WAIT, State.INSTALL, State.REBOOT_WAIT)
 
 
@@ -30,7 +31,7 @@ class World:
     def __init__(self, root: Path, scenario: Scenario) -> None:
         self.root, self.scenario = root, scenario
         self.slots = {name: root / f"{name}.img" for name in "ab"}
-        self.modules = ModuleSettings((), root, "x86", {})
+        self.modules = ModuleSettings((_MODULES,), root, "x86", {})
 
     def make(self) -> None:
         self.slots["a"].write_bytes(OLD_IMAGE)
@@ -53,6 +54,11 @@ class World:
     def mark(self, component: Component, what: str) -> Path:
         """Return a file of the module's own, on the data partition: there, or not."""
         return self.root / f"{component.name}.{what}"
+
+    @property
+    def kept_scripts(self) -> Path:
+        """Where the state scripts lie that artifacts bring."""
+        return self.root / "scripts"
 
     def tree(self, component: Component) -> Tree:
         return self.modules.tree(component.name)
