@@ -6,8 +6,8 @@ trust, and not even the file: `load_local`.
 """
 
 import difflib
+import os
 import re
-import socket
 import tomllib
 import types
 import typing
@@ -175,7 +175,7 @@ def load_local(path: Path) -> Local:
 
 
 def _hostname() -> str:
-    name = socket.gethostname().lower()
+    name = os.uname().nodename.lower()
     return name if NAME.fullmatch(name) else "device"
 
 

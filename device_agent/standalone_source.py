@@ -22,7 +22,7 @@ from schemas.wire.report import FailureClass
 if TYPE_CHECKING:
     from device_agent.fetch.http import Network
 
-CHUNK: Final = 256 * 1024  # bytes
+CHUNK: Final = 128 * 1024  # bytes
 STDIN: Final = "-"
 _SCHEMES: Final = ("http://", "https://")
 

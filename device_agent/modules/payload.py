@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from device_agent.core.component import Component
 from device_agent.errors import UpdateRejected
@@ -87,11 +88,8 @@ class OpaqueFile:
 
 def file_name(url: str | None) -> str:
     """Return the last part of `url`'s path, or `payload` without a url. Raises UpdateRejected."""
-    if not url:
-        return DEFAULT_NAME
-    from urllib.parse import urlsplit  # of no use to an update by hand, and large
-
-    return checked_name(PurePosixPath(urlsplit(url).path).name)
+    name = PurePosixPath(urlsplit(url).path).name if url else DEFAULT_NAME
+    return checked_name(name)
 
 
 def checked_name(name: str) -> str:
