@@ -213,7 +213,7 @@ def test_somebody_may_watch(tmp_path: Path) -> None:
     path.write_bytes(BODY)
     watched = Watched(FileSource(path), watcher)
     assert everything(watched) == BODY
-    assert watcher.seen == [(CHUNK, len(BODY)), (len(BODY), len(BODY))]
+    assert watcher.seen == [(done, len(BODY)) for done in (CHUNK, 2 * CHUNK, len(BODY))]
     assert (watched.total, watcher.ended) == (len(BODY), True)
 
 
