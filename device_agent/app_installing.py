@@ -1,5 +1,6 @@
 """Builds what installs: the installer that a descriptor names, Update Modules, state scripts."""
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,8 @@ from device_agent.app_device import environment, facts
 from device_agent.errors import UpdateRejected
 from device_agent.journal import Journal
 from device_agent.settings import Local, Misconfigured
+from schemas.refusal import Code
+from schemas.wire.report import FailureClass
 
 if TYPE_CHECKING:
     from device_agent.artifact.policy import ArtifactPolicy
@@ -16,7 +19,10 @@ if TYPE_CHECKING:
     from device_agent.ports import Bootloader, Installer
     from device_agent.scripts.state_scripts import StateScripts
 
+BOOTSTRAP = "bootstrap.mender"  # an artifact in the state directory
 KEY_LIMIT = 64 * 1024  # bytes of a key that verifies artifacts
+
+log = logging.getLogger(__name__)
 
 
 class Installers:
@@ -76,6 +82,28 @@ def _key_file(path: Path) -> bytes:
             return file.read(KEY_LIMIT)
     except OSError as error:
         raise Misconfigured(f"artifacts.verify_keys: {path}: {error.strerror}") from error
+
+
+def bootstrap(settings: Local, opened: Journal) -> UpdateRejected | None:
+    """Take the image's bootstrap artifact, if there is one; return why it was refused, if it was.
+
+    What is in progress comes first. Without keys that can be read the artifact stays where it is.
+    """
+    path = settings.device.state / BOOTSTRAP
+    if not path.exists() or opened.record() is not None or opened.standalone() is not None:
+        return None
+    from device_agent.bootstrap import take
+
+    refused: UpdateRejected | None
+    try:
+        policy = artifact_policy(settings)
+    except Misconfigured as error:
+        refused = UpdateRejected(Code.SIGNATURE, str(error), FailureClass.SIGNATURE)
+    else:
+        refused = take(path, opened, policy, module_settings(settings).device_type)
+    if refused:
+        log.error("the bootstrap artifact %s is refused: %s", path, refused)
+    return refused
 
 
 def scripts(settings: Local) -> "StateScripts":

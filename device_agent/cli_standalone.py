@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from device_agent import app_by_hand, durable
 from device_agent.app_device import journal
+from device_agent.app_installing import bootstrap
 from device_agent.core.standalone import STOPS, Ending, Step
 from device_agent.exit_codes import ByHand, ExitCode
 from device_agent.journal import Journal
@@ -64,6 +65,7 @@ def install(options: argparse.Namespace) -> int:
     from device_agent.standalone_source import Watched
 
     with _device(options) as (settings, opened):
+        bootstrap(settings, opened)
         incoming = app_by_hand.incoming(settings, options.artifact)
         line = progress_line(sys.stderr, time.monotonic)
         if line is None:

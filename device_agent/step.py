@@ -2,6 +2,7 @@
 next one needs is in the journal."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from device_agent import driver, fresh
@@ -40,20 +41,29 @@ class Stepped:
     trouble: str | None = None
 
 
+def _no_bootstrap() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A journal, the world, and who reports; `heartbeat` is the interval in seconds."""
+    """A journal, the world, and who reports; `heartbeat` is the interval in seconds.
+
+    `bootstrap` takes what the image says of itself, and returns why it was refused.
+    """
 
     journal: Journal
     ports: Ports
     reporter: Reporter | None
     heartbeat: float
     version: str
+    bootstrap: Callable[[], UpdateRejected | None] = _no_bootstrap
 
     def poll(self, *, stop_before: State | None = None) -> Stepped:
         """Go on with the deployment at work, or look whether one has to begin."""
         if self.journal.record() is None:
             self._leave_lost_trial()
+            self._take_bootstrap()
             self._leave_rest()
             trouble = self._sync(stop_before)
             if self.journal.record() is None:
@@ -67,6 +77,12 @@ class Agent:
         if result is Result.IDLE:
             self._rest()
         return Stepped(result, worked=True, trouble=self._stuck())
+
+    def _take_bootstrap(self) -> None:
+        """Learn what the image says of itself, while nothing else is known."""
+        refused = self.bootstrap()
+        if refused is not None:
+            fresh.report_refusal(refused, self.journal, self.ports)
 
     def _leave_rest(self) -> None:
         """Idle_Leave; before it Idle_Enter, when this device has not come to rest since it started.

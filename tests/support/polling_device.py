@@ -1,11 +1,12 @@
 """A device that polls: its agent over a real journal and file bootloader, the rest in memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_agent.boot.file import FileBootloader
 from device_agent.boot.firmware import boot
-from device_agent.errors import TransientError
+from device_agent.errors import TransientError, UpdateRejected
 from device_agent.journal import Journal
 from device_agent.reporter import Reporter, Sent
 from device_agent.step import Agent, Stepped
@@ -63,6 +64,7 @@ class Device:
         self.scripts, self.owner = FakeScripts(), FakeOwner()
         self.reporter = Listening(self.journal)
         self.loader = FileBootloader(root)
+        self.bootstrap: Callable[[], UpdateRejected | None] = lambda: None
 
     @property
     def agent(self) -> Agent:
@@ -75,7 +77,7 @@ class Device:
             owner=self.owner,
         )
         reporter: Reporter = self.reporter  # type: ignore[assignment]  # it has the one method
-        return Agent(self.journal, ports, reporter, heartbeat=3600.0, version="agent/1")
+        return Agent(self.journal, ports, reporter, 3600.0, "agent/1", self.bootstrap)
 
     def wants(self, *descriptors: Descriptor, **changes: object) -> Manifest:
         """Publish a manifest for these releases."""
