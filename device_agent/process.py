@@ -109,6 +109,7 @@ class Child:
     ) -> None:
         self._limit, self._termination = output_limit, termination
         self._timed_out, self._truncated = False, False
+        self._selector = selectors.DefaultSelector()  # before there is a child that it could cost
         self._process = subprocess.Popen(
             list(argv),
             stdin=subprocess.DEVNULL,
@@ -122,7 +123,6 @@ class Child:
         assert self._process.stdout and self._process.stderr  # noqa: S101 - both are pipes
         self._pipes = (self._process.stdout, self._process.stderr)
         self._kept = {pipe.fileno(): bytearray() for pipe in self._pipes}
-        self._selector = selectors.DefaultSelector()
         for descriptor in self._kept:
             os.set_blocking(descriptor, False)
             self._selector.register(descriptor, selectors.EVENT_READ)

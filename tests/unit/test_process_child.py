@@ -1,6 +1,8 @@
 """Children are bounded in time and output, and end with everything in their group."""
 
+import errno
 import os
+import selectors
 import subprocess
 import sys
 import time
@@ -59,6 +61,18 @@ def test_a_child_runs_in_the_given_directory(tmp_path: Path) -> None:
 def test_a_program_that_does_not_exist_is_an_oserror() -> None:
     with pytest.raises(FileNotFoundError):
         run(["/no/such/program"], timeout=1, environment=ENVIRONMENT)
+
+
+def test_nothing_is_started_that_nobody_could_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor_left() -> selectors.BaseSelector:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(selectors, "DefaultSelector", no_descriptor_left)
+    children = Path("/proc/thread-self/children")
+    before = children.read_text()
+    with pytest.raises(OSError, match="Too many open files"):
+        shell("sleep 20")
+    assert children.read_text() == before
 
 
 def test_output_beyond_the_limit_is_read_and_dropped() -> None:
