@@ -26,8 +26,8 @@ def find_module(name: str, directories: Sequence[Path]) -> Path:
         candidate = directory / name
         if not os.path.lexists(candidate):
             continue
-        resolved = candidate.resolve()
-        if resolved.parent != directory.resolve():
+        resolved = Path(os.path.realpath(candidate))  # unlike resolve(), bears a loop of links
+        if resolved.parent != Path(os.path.realpath(directory)):
             raise _refused(f"{candidate} leads out of its directory")
         if not resolved.is_file() or not os.access(resolved, os.X_OK):
             raise _refused(f"{candidate} is not an executable file")

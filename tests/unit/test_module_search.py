@@ -69,3 +69,8 @@ def test_a_directory_or_a_plain_file_is_no_module(tmp_path: Path) -> None:
     assert "not an executable file" in refused("folder", tmp_path)
     (tmp_path / "text").chmod(0o644)
     assert "not an executable file" in refused("text", tmp_path)
+
+
+def test_a_link_to_itself_is_no_module(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert "not an executable file" in refused("loop", tmp_path)
