@@ -18,7 +18,7 @@ from schemas.wire.report import Outcome as Verdict
 from schemas.wire.types import ComponentSet, Count, Positive, RolloutId, SetId
 
 MAX_ENTRIES = 28  # more than any honest deployment enters, interruptions included: we are looping
-LAST_ENTRIES = 4  # beyond them, to tell the modules and to clean up
+LAST_ENTRIES = 8  # beyond them, to tell the modules and to clean up, interruptions included
 INCONSISTENT = "_INCONSISTENT"  # what Mender appends to the artifact's name
 MAX_MESSAGE = 1000  # characters, of an event
 

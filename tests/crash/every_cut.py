@@ -13,7 +13,6 @@ EVERY_PAIR = (
     "unhealthy",
     "does-not-boot",
     "two-modules",
-    "second-module-commit-fails",
     "rootfs-and-module",
     "rootfs-and-module-unhealthy",
 )  # the scenarios of which every pair of cuts is tried

@@ -29,8 +29,8 @@ _ANSWERS = {RebootNeed.NO: b"No", RebootNeed.MODULE: b"Yes", RebootNeed.AGENT: b
 class FilesProgram(Program):
     """Replaces a file, keeps the old one in its tree, and syncs what it wrote before it ends.
 
-    `needs-restart` is there from an installation to the next restart, `committed` is what
-    ArtifactCommit leaves.
+    `needs-restart` is there from an installation to the next restart; `committed` and `told` are
+    what ArtifactCommit and ArtifactFailure leave.
     """
 
     world: World
@@ -154,7 +154,7 @@ class FilesProgram(Program):
 
     @property
     def _told(self) -> Path:
-        return self.tree.path / "tmp" / "told"
+        return self.world.mark(self.component, "told")
 
     @property
     def _needs_restart(self) -> Path:

@@ -1,6 +1,6 @@
-"""What has to be undone beside a root filesystem, and what an interruption is called."""
+"""What a record says has to be undone, and how it bears interruptions."""
 
-from device_agent.core.record import Record, resumed
+from device_agent.core.record import MAX_ENTRIES, Record, entered, looping, resumed
 from device_agent.core.states import State
 from schemas.wire.descriptor import Scope
 from tests.support.agent_fakes import MODULE, ROOTFS, a_component, a_descriptor, a_record
@@ -23,3 +23,12 @@ def test_a_module_in_the_running_slot_is_undone_by_itself() -> None:
 def test_a_restart_during_the_health_check_of_a_module_says_nothing_of_slots() -> None:
     record = resumed(a_record(MODULE, begun=1, state=State.HEALTH), State.ROLLBACK)
     assert record.problem and record.problem.message == "interrupted (in state health)"
+
+
+def test_the_last_words_of_a_deployment_that_gave_up_bear_two_cuts_in_each_state() -> None:
+    record = a_record(MODULE, begun=1, entries=MAX_ENTRIES + 1, state=State.ROLLBACK)
+    for state in (State.FAILURE, State.CLEANUP):
+        record = entered(record, state, "")
+        for _ in range(2):
+            record = entered(resumed(record, state), state, "")
+    assert not looping(record)
