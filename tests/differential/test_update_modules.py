@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from device_agent.modules import shipped
 from tests.differential.known import differences
+from tests.support.differential import MODULES as DEBIAN
 from tests.support.differential import Device, Step, both, target
 from tests.support.differential_artifacts import (
     COMPRESSIONS,
@@ -21,6 +23,7 @@ from tests.support.differential_artifacts import (
 
 pytestmark = pytest.mark.ci
 
+OURS = Path(shipped.__file__).parent
 Commands = Sequence[Sequence[str | Path]]
 Make = Callable[[Path, Path], Recipe]
 
@@ -39,8 +42,8 @@ RESULTS = {
 BEFORE = {"app/hello.txt": b"one\n", "app/a": b"1", "other": b"stays"}
 
 
-def devices(place: Path) -> tuple[Device, Device]:
-    theirs, ours = both(place)
+def devices(place: Path, modules: Path) -> tuple[Device, Device]:
+    theirs, ours = both(place, modules=modules)
     for device in (theirs, ours):
         device.add_image_scripts()
         for name, content in BEFORE.items():
@@ -55,9 +58,9 @@ def made(place: Path, make: Make, write: Writer = by_mender_artifact, packed: st
     return output
 
 
-def outcome(place: Path, commands: Commands) -> Sequence[Step]:
+def outcome(place: Path, commands: Commands, modules: Path = DEBIAN) -> Sequence[Step]:
     """Run `commands` on both devices, expect the same of both, and return it."""
-    theirs, ours = devices(place)
+    theirs, ours = devices(place, modules)
     expected = theirs.steps(commands)
     assert not differences(expected, ours.steps(commands))
     return expected
@@ -130,3 +133,14 @@ def test_a_directory_that_must_not_be_replaced_is_refused(tmp_path: Path) -> Non
     (failed,) = outcome(tmp_path, [("install", made(tmp_path, root))])
     assert failed.status == 1
     assert {name: failed.target[name][1] for name in BEFORE} == BEFORE
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("module", MODULES)
+def test_our_own_modules_leave_the_same_device_under_both(
+    tmp_path: Path, module: str, end: str
+) -> None:
+    artifact = made(tmp_path, MODULES[module])
+    installed, _ = outcome(tmp_path, [("install", artifact), (end,)], OURS)
+    name, content = RESULTS[module]
+    assert installed.target[name][1] == content

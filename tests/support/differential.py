@@ -94,14 +94,14 @@ class FleetcdAgent:
 class Device:
     """A device as `agent` keeps it, below `place`. Both devices of a test have the same `place`."""
 
-    def __init__(self, agent: Agent, place: Path, plan: Plan) -> None:
+    def __init__(self, agent: Agent, place: Path, plan: Plan, modules: Path) -> None:
         self._agent, self._own, self._common = agent, place / agent.name, place / "device"
         self._common.mkdir(exist_ok=True)
         for name in ("etc/scripts", "modules", "log", "dpkg/info", "dpkg/updates", "device"):
             (self._own / name).mkdir(parents=True)
         (self._own / "dpkg" / "status").touch()
         self._target.mkdir()
-        write_modules(self._own / "modules", MODULES, self._common, plan)
+        write_modules(self._own / "modules", modules, self._common, plan)
         agent.prepare(self._own)
 
     @property
@@ -185,10 +185,14 @@ class Device:
         path.write_bytes(content)
 
 
-def both(place: Path, plan: Plan | None = None) -> tuple[Device, Device]:
-    """Return a device of each kind, Debian's first."""
-    wanted = plan or Plan()
-    return Device(MenderClient(), place, wanted), Device(FleetcdAgent(), place, wanted)
+def both(
+    place: Path, plan: Plan | None = None, *, modules: Path = MODULES
+) -> tuple[Device, Device]:
+    """Return a device of each kind, Debian's first, with `modules`: Debian's, or others."""
+    theirs, ours = (
+        Device(agent, place, plan or Plan(), modules) for agent in (MenderClient(), FleetcdAgent())
+    )
+    return theirs, ours
 
 
 def target(place: Path) -> Path:

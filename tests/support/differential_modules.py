@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-DEBIAN = ("single-file", "directory", "deb", "script")
-"""The modules that the Debian package brings; they are called unmodified."""
+WRAPPED = ("single-file", "directory", "deb", "script")
+"""Modules that Debian's package brings, and we too; they are called unmodified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,15 @@ exit 0
 """
 
 
-def write_modules(place: Path, debian: Path, common: Path, plan: Plan) -> None:
-    """Write wrappers of the modules in `debian`, and modules of our own, into `place`.
+def write_modules(place: Path, originals: Path, common: Path, plan: Plan) -> None:
+    """Write wrappers of the modules in `originals`, and modules for tests, into `place`.
 
     All note their calls in `common`/calls.
     """
-    originals = place / "originals"
-    originals.mkdir()
-    for name in DEBIAN:
-        shutil.copy2(debian / name, originals / name)
-        program(
-            place / name, f'{_note(common, name)}\nexec "$(dirname "$0")/originals/{name}" "$@"\n'
-        )
+    shutil.copytree(originals, place / "originals")
+    for name in WRAPPED:
+        path = f'$(dirname "$0")/originals/{name}'
+        program(place / name, f'{_note(common, name)}\nexec "{path}" "$@"\n')
     copy = f'rm -rf "{common}/tree.$1"; cp -a "$2" "{common}/tree.$1"\n'
     program(place / "recorder", _note(common, "recorder") + copy + plan.shell())
     program(place / "streaming", _note(common, "streaming") + _stream(common) + plan.shell())
