@@ -40,7 +40,8 @@ check: setup
 	.venv/bin/lint-imports
 	$(PY) -m schemas.kinds.export --check
 
-bench: setup
+bench:
+	@.ci/setup $(CI_PACKAGES)
 	$(PY) -m tests.bench $(ARGS)
 
 docs: setup
