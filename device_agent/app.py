@@ -68,6 +68,8 @@ def agent(settings: Settings, opened: Journal) -> "Agent":
     from device_agent.step import Agent
 
     _check_authority(settings)
+    if settings.artifacts.verify_keys:
+        artifact_policy(settings)  # a key that cannot be read must not fail a deployment
     identity = Identity.load_or_create(settings.device.state / "device.key")
     return Agent(
         journal=opened,

@@ -100,7 +100,10 @@ def _drive(record: Record, state: State, journal: Journal, ports: Ports) -> Resu
 
 
 def _last_words(state: State) -> State:
-    """Tell the modules and clean up; where that goes round in circles too, just end."""
+    """Tell the modules and clean up; where that goes round in circles too, just end. What is
+    committed has not failed: of that no module is told."""
+    if state is State.FINISH:
+        return State.CLEANUP
     return State.IDLE if state in (State.FAILURE, State.CLEANUP) else State.FAILURE
 
 

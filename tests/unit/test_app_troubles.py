@@ -10,7 +10,7 @@ import pytest
 from device_agent import app
 from device_agent.exit_codes import ExitCode
 from device_agent.outlook import Outlook
-from device_agent.settings import Settings, parse
+from device_agent.settings import Artifacts, Settings, parse
 from tests.support.fault_server import FaultServer, Reply
 
 
@@ -60,6 +60,10 @@ def facts_that_no_report_could_carry(root: Path) -> Settings:
     return replace(settings, device=replace(settings.device, facts_file=root / "facts"))
 
 
+def a_key_for_artifacts_that_is_not_there(root: Path) -> Settings:
+    return replace(a_configuration(root), artifacts=Artifacts(verify_keys=(root / "absent.pem",)))
+
+
 @pytest.mark.parametrize(
     ("trouble", "named"),
     [
@@ -67,6 +71,7 @@ def facts_that_no_report_could_carry(root: Path) -> Settings:
         (a_gateway_without_tls, "not encrypted"),
         (a_bootloader_that_knows_nothing, "no intact boot variables"),
         (facts_that_no_report_could_carry, "more than 8192 bytes"),
+        (a_key_for_artifacts_that_is_not_there, "artifacts.verify_keys"),
         (a_state_directory_that_takes_nothing, "agent.lock"),
     ],
 )
