@@ -18,7 +18,7 @@ from device_agent import durable
 from device_agent.app_device import MODULE_PATH, environment, facts, network
 from device_agent.app_device import bootloader as bootloader
 from device_agent.app_device import journal as journal
-from device_agent.app_installing import Installers, bootstrap, scripts
+from device_agent.app_installing import Installers, artifact_policy, bootstrap, scripts
 from device_agent.core.schedule import Polling
 from device_agent.core.scripts import ScriptState
 from device_agent.errors import AgentError, InstallFailed, TransientError, UpdateRejected
