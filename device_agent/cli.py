@@ -5,8 +5,10 @@ What only some commands need is imported by them: an update by hand is to begin 
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from device_agent import cli_standalone
@@ -14,6 +16,7 @@ from device_agent.core.states import State
 from device_agent.errors import AgentError
 from device_agent.exit_codes import ExitCode
 from device_agent.journal import Journal
+from device_agent.leaving import leaving_when_asked, was_asked
 from device_agent.lock import Busy
 from device_agent.settings import DEFAULT_PATH, Misconfigured, load
 from schemas.refusal import Refusal
@@ -27,6 +30,7 @@ EXIT_CODES = """exit codes:
   69  the network or the journal's disk is away; try again later
   75  the machine has to restart now (with [machine] reboot = "exit")
   76  another fleetcd-agent works on this device
+  130 interrupted by ^C; 143 by SIGTERM, 129 by a terminal that went away
 
 of an update by hand (install FILE|URL|-, commit, rollback, resume):
   0   done
@@ -44,20 +48,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     run: Callable[[argparse.Namespace], int] = options.run
+    asked = nullcontext() if options.command == "daemon" else leaving_when_asked()
     try:
-        return run(options)
-    except SystemExit as leaving:  # the machine's restart, with reboot = "exit"
-        if leaving.code == ExitCode.REBOOT:
-            cli_standalone.say(
-                "the machine has to restart now; the daemon then goes on with the deployment"
-            )
+        with asked:
+            return run(options)
+    except SystemExit as leaving:
+        _explain(leaving)
         raise
     except Misconfigured as error:
         return _complain(str(error), ExitCode.USAGE)
     except Busy as error:
         return _complain(str(error), ExitCode.LOCKED)
     except (AgentError, Refusal, OSError) as error:
-        return _complain(str(error), ExitCode.UNAVAILABLE)
+        return _complain(f"{error}{_remedy(error)}", ExitCode.UNAVAILABLE)
+
+
+def _explain(leaving: SystemExit) -> None:
+    """Say what to do next, where that is not plain."""
+    if leaving.code == ExitCode.REBOOT:  # the machine's restart, with reboot = "exit"
+        cli_standalone.say(
+            "the machine has to restart now; the daemon then goes on with the deployment"
+        )
+    elif was_asked(leaving.code):
+        sys.stderr.write("\nfleetcd-agent: interrupted; `fleetcd-agent show` tells what is begun\n")
+
+
+def _remedy(error: Exception) -> str:
+    denied = isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError)
+    return "; run it as root" if denied and os.geteuid() else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         name: str, run: Callable[[argparse.Namespace], int], help: str
     ) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=help, description=help)
-        one.add_argument("--config", type=Path, default=DEFAULT_PATH, metavar="FILE")
+        one.add_argument(
+            "--config",
+            type=Path,
+            default=DEFAULT_PATH,
+            metavar="FILE",
+            help="the configuration (%(default)s)",
+        )
         one.set_defaults(run=run)
         return one
 

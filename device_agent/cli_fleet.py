@@ -12,7 +12,7 @@ from device_agent.exit_codes import ByHand, ExitCode
 from device_agent.journal import Journal
 from device_agent.lock import locked
 from device_agent.settings import Settings, load
-from device_agent.status import INHIBITED
+from device_agent.status import INHIBITED, in_words
 from schemas.wire.report import Outcome
 
 
@@ -66,7 +66,8 @@ def _decide(options: argparse.Namespace, opened: Journal, decision: Decision) ->
         _say("No update in progress.")
         why = "a deployment of the fleet is at work, and waits for no decision"
         return _complain(why, ByHand.NONE_IN_PROGRESS)
-    if decision is Decision.ROLL_BACK:
+    record, outcome = opened.record(), opened.last_outcome()
+    if decision is Decision.ROLL_BACK and record is None and outcome and not outcome.inconsistent:
         _say("rolled back")
         return ExitCode.DONE
     return _ended(opened, new=True)
@@ -89,7 +90,7 @@ def _ended(opened: Journal, *, new: bool) -> ExitCode:
     if not new or outcome is None:
         _say("nothing to do")
         return ExitCode.DONE
-    _say(f"set {outcome.set}: {outcome.outcome}{f': {outcome.message}' if outcome.message else ''}")
+    _say(f"set {in_words(outcome)}")
     return ExitCode.FAILED if outcome.outcome is Outcome.FAILED else ExitCode.DONE
 
 

@@ -8,7 +8,7 @@ from device_agent import app, durable
 from device_agent.app import Who
 from device_agent.exit_codes import ExitCode
 from device_agent.settings import load_local
-from device_agent.status import NoStatus, Reading, Status, read_status, to_bytes
+from device_agent.status import NoStatus, Reading, Status, in_words, read_status, to_bytes
 from schemas.wire.decode import to_json
 
 
@@ -63,7 +63,7 @@ def lines(found: Status) -> list[str]:
     elif found.inhibited:
         said.append(f"not now: {found.inhibited}")
     if outcome:
-        said.append(f"last: set {outcome.set} {outcome.outcome} {outcome.message or ''}".rstrip())
+        said.append(f"last: set {in_words(outcome)}")
     stale = f", not refreshed since {found.stale_since:%F %T} UTC" if found.stale_since else ""
     said.append(f"published tree: timestamp {found.timestamp_version}{stale}")
     return said

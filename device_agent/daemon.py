@@ -19,6 +19,7 @@ from typing import NoReturn
 from device_agent.core.schedule import Polling, Uniform, delay
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.exit_codes import ExitCode
+from device_agent.leaving import leave
 from device_agent.outlook import Outlook
 from device_agent.trust.source import Found, TreeSource
 
@@ -194,7 +195,7 @@ class ForkedWork:
                 os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # no orphan keeps the lock
             if os.getppid() == parent:
-                signal.signal(signal.SIGTERM, _leave)
+                signal.signal(signal.SIGTERM, leave)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, Signals.WATCHED)
                 status = self._step()
         except SystemExit as leaving:
@@ -220,13 +221,6 @@ class ForkedWork:
                 killing, deadline = True, time.monotonic() + TERMINATION
                 _signal_group(child, signal.SIGTERM)
             self._signals.wait(LOOK)
-
-
-def _leave(number: int, _frame: object) -> NoReturn:
-    signal.signal(
-        number, signal.SIG_IGN
-    )  # once is enough: a second one would cut our leaving short
-    raise SystemExit(128 + number)
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:

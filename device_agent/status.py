@@ -177,6 +177,13 @@ def running_here(journal: Journal, boot: BootFacts) -> Running | None:
     return installed.running if installed and here else None
 
 
+def in_words(outcome: Event) -> str:
+    """Return how a deployment ended, as people read it: its set, the outcome, and why."""
+    doubt = f"nobody knows about {', '.join(outcome.inconsistent)}" if outcome.inconsistent else ""
+    why = "; ".join(filter(None, (outcome.message, doubt)))
+    return f"{outcome.set}: {outcome.outcome}{f': {why}' if why else ''}"
+
+
 def look(about: About, journal: Path, facts: Callable[[], BootFacts], now: datetime) -> Reading:
     """Return the status from the journal at `journal`, or why there is none."""
     try:
