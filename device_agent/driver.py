@@ -39,6 +39,10 @@ class Decision(StrEnum):
     ROLL_BACK = "roll back"
 
 
+_ASKED_BEFORE = {State.INSTALL: State.INSTALL_WAIT, State.REBOOT: State.REBOOT_WAIT}
+"""Where the tree and the owner are asked, before states that a person may stop at for days."""
+
+
 class NothingToDecide(AgentError):
     """No deployment waits for a person's decision."""
 
@@ -69,7 +73,9 @@ def decide(journal: Journal, ports: Ports, decision: Decision) -> Result:
         raise NothingToDecide("no deployment waits for a decision")
     state = resume_state(record.memory, ports.bootloader.facts())
     record = replace(resumed(record, state), stop_before=None)
-    if decision is Decision.ROLL_BACK:
+    if decision is Decision.GO_ON:
+        state = _ASKED_BEFORE.get(state, state)
+    else:
         state = State.ROLLBACK if record.begun else State.CLEANUP
         by_hand = Problem(Verdict.FAILED, FailureClass.POLICY, "rolled back by hand")
         record = replace(record, problem=record.problem or by_hand)

@@ -258,10 +258,11 @@ class Consequences:
 def consequences(record: Record) -> Consequences:
     failed = record.problem is not None and record.problem.verdict is Verdict.FAILED
     committed, over = record.state is State.FINISH, record.state is State.IDLE
-    contents = tuple(record.contents.values())
+    by_name = sorted(record.contents.items())  # whether it was just made or read again
+    contents = tuple(inside for _, inside in by_name)
     unknown = [
         inside.name
-        for name, inside in record.contents.items()
+        for name, inside in by_name
         if any(one == name or one.startswith(f"{name}_") for one in record.inconsistent)
     ]
     return Consequences(
