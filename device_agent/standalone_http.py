@@ -13,7 +13,7 @@ from device_agent.fetch.content_range import Head, Unusable, Use, judge
 from device_agent.fetch.download import ARTIFACT_LIMITS, PATIENCE, Patience, Progress, Resuming
 from device_agent.fetch.http import HttpClient, Network
 from device_agent.fetch.rejections import from_refusal
-from device_agent.fetch.url import parse_url
+from device_agent.fetch.url import parse_url, shown
 from device_agent.ports import Sleep
 from schemas.refusal import Code, Refusal
 
@@ -48,7 +48,7 @@ class HttpSource:
                 self.total = unsigned.size
                 yield chunk
         except Refusal as refusal:
-            raise from_refusal(refusal, self.text.partition("?")[0]) from refusal
+            raise from_refusal(refusal, shown(self.text)) from refusal
 
     def _network(self) -> Network:
         """Return the network, which may ask the artifact's host as this source allows."""

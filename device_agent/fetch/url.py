@@ -40,14 +40,14 @@ def parse_url(text: str, http_hosts: Collection[str] = ()) -> Url:
     Raises Refusal: E_PATH for what is not a plain absolute URL, E_POLICY for http://.
     """
     if len(text) > MAX_URL or not text.isascii() or any(c <= " " or c in '\\\x7f"<>' for c in text):
-        raise Refusal(Code.PATH, f"{text[:80]!r} is not a URL", remedy="percent-encode it")
+        raise Refusal(Code.PATH, f"{shown(text)!r} is not a URL", remedy="percent-encode it")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise Refusal(Code.PATH, f"{text[:80]!r} is not a URL: {error}") from error
+        raise Refusal(Code.PATH, f"{shown(text)!r} is not a URL: {error}") from error
     if parts.scheme not in _PORTS or not host:
-        raise Refusal(Code.PATH, f"{text[:80]!r} is not an https:// URL")
+        raise Refusal(Code.PATH, f"{shown(text)!r} is not an https:// URL")
     if parts.username is not None or parts.fragment:
         raise Refusal(Code.PATH, f"the URL of host {host} carries a user name or a fragment")
     if parts.scheme == "http" and host not in http_hosts:
@@ -58,6 +58,13 @@ def parse_url(text: str, http_hosts: Collection[str] = ()) -> Url:
         )
     query = f"?{parts.query}" if parts.query else ""
     return Url(parts.scheme, host, port or _PORTS[parts.scheme], (parts.path or "/") + query)
+
+
+def shown(text: str) -> str:
+    """Return what may be a URL, for people and logs: without query, user name and password."""
+    before, slashes, rest = text.partition("?")[0].partition("//")
+    authority, slash, path = rest.partition("/")
+    return f"{before}{slashes}{authority.rpartition('@')[2]}{slash}{path}"[:80]
 
 
 def redirected(asked: Url, location: str | None, http_hosts: Collection[str] = ()) -> Url:
