@@ -4,9 +4,12 @@ A disk owes its owner only what was synced: a file's bytes by fsync of the file,
 directory or a removal by fsync of the directory. Whatever came later is there, is not there, or is
 half there; halves are whole sectors. So an image of the directory is taken in three ways (`Loss`).
 
-SQLite writes by itself, past the calls that can be watched here. Its files are synced when a
-transaction ends, if the connection says that it does so (`PRAGMA synchronous`); journal.py has that
-part. Not modelled: disks that say they have synced and have not, and bytes that rot.
+SQLite writes by itself, past the calls that can be watched here. Its files count as synced when a
+transaction ends, if the connection says that it does so (`PRAGMA synchronous`), and when it is
+closed; a cut inside a commit leaves any of the log's new sectors (instants.py), one inside the
+checkpoint at the end any of the database's (test_lost_writes_model.py). Modules are taken to sync
+what they wrote before a call ends. Not modelled: disks that say they have synced and have not, and
+bytes that rot.
 """
 
 import os
