@@ -13,7 +13,7 @@ from device_agent.journal import Journal
 from device_agent.lock import locked
 from device_agent.settings import Settings, load
 from device_agent.status import INHIBITED, in_words
-from schemas.wire.report import Outcome
+from schemas.wire.report import FailureClass, Outcome
 
 
 def check(options: argparse.Namespace) -> int:
@@ -91,7 +91,10 @@ def _ended(opened: Journal, *, new: bool) -> ExitCode:
         _say("nothing to do")
         return ExitCode.DONE
     _say(f"set {in_words(outcome)}")
-    return ExitCode.FAILED if outcome.outcome is Outcome.FAILED else ExitCode.DONE
+    if outcome.outcome is Outcome.FAILED:
+        return ExitCode.FAILED
+    away = outcome.outcome is Outcome.NEUTRAL and outcome.failure is FailureClass.NETWORK
+    return ExitCode.UNAVAILABLE if away else ExitCode.DONE
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 from device_agent.artifact.policy import ArtifactPolicy
 from device_agent.artifact.provides import provides_after
@@ -34,27 +33,13 @@ from device_agent.core.standalone import (
 )
 from device_agent.errors import AgentError, TransientError
 from device_agent.journal import Journal
-from device_agent.ports import Action, Installer, ScriptState
+from device_agent.ports import Action, Installer, Scripts, ScriptState
 from device_agent.standalone_source import OpenedArtifact
 from schemas.wire.decode import encode
 
 MAX_STEPS = 20  # more than the table's longest way
 
 log = logging.getLogger(__name__)
-
-
-class PhaseScripts(Protocol):
-    """The port Scripts, as far as an update by hand needs it."""
-
-    def run(
-        self,
-        state: ScriptState,
-        action: Action,
-        components: Sequence[str],
-        on_failure: OnFailure = OnFailure.STOP,
-    ) -> None: ...
-
-    def clear(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +51,7 @@ class World:
     """
 
     installer: Installer
-    scripts: PhaseScripts
+    scripts: Scripts
     prepare: Callable[[Header], None]
     policy: ArtifactPolicy
     device_type: str

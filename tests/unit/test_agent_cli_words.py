@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from device_agent.cli import main
-from device_agent.errors import InstallFailed
+from device_agent.errors import InstallFailed, TransientError
+from device_agent.work import MAX_DOWNLOADS
 from schemas.wire.report import FailureClass
 from tests.unit.test_agent_cli_commands import Console
 
@@ -35,6 +36,12 @@ def test_a_rollback_by_hand_that_went_wrong_is_no_success(console: Console) -> N
     assert code == 1
     assert "nobody knows about os" in said
     assert "rolled back\n" not in said
+
+
+def test_a_network_that_stayed_away_is_told_from_success(console: Console) -> None:
+    console.installer.errors = {"download": TransientError("no route to host")}
+    codes = [console("install")[0] for _ in range(MAX_DOWNLOADS)]
+    assert codes == [69] * MAX_DOWNLOADS, "the last one ends the deployment, neutral"
 
 
 def test_who_may_not_do_it_is_told_who_may(
