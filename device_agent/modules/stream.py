@@ -89,7 +89,7 @@ class Streamer:
         with self._reader(fifo) as pipe:
             for chunk in file.chunks:
                 self._write(pipe, chunk)
-        fifo.unlink(missing_ok=True)
+            fifo.unlink(missing_ok=True)  # before its end: nobody can wait for it once more
 
     @contextmanager
     def _reader(self, fifo: Path) -> Iterator[int]:

@@ -54,6 +54,13 @@ TREE = [
 ]
 
 
+def test_a_stream_can_be_opened_once_and_is_gone_at_its_end(device: ModuleDevice) -> None:
+    """A module that opened it again would wait until its time is up."""
+    again = 'next="$(cat stream-next)"; cat "$next" > /dev/null; [ ! -e "$next" ] || exit 1'
+    device.script("Download", f'{again}; [ -z "$(cat stream-next)" ]')
+    device.installer.download(app(), source_of(CONTENT))
+
+
 def test_a_module_that_asks_for_sizes_is_told_them(device: ModuleDevice) -> None:
     device.script("ProvidePayloadFileSizes", "echo Yes")
     device.script("DownloadWithFileSizes", READ_ALL)
