@@ -108,7 +108,7 @@ def _asked(record: Record, journal: Journal, ports: Ports) -> Step:
 def _still_wanted(record: Record, trusted: Trusted, journal: Journal, ports: Ports) -> Step:
     manifest, entry = trusted.manifest, trusted.entry
     if manifest is None or entry is None:
-        return _abandon("this device is in no fleet any more")
+        return _abandon(record, "this device is in no fleet any more")
     age = ports.clock.monotonic() - trusted.fetched
     if manifest.fresh_for is not None and age > manifest.fresh_for:
         return _hold(f"the newest timestamp is {age:.0f} s old, {manifest.fresh_for} s are allowed")
@@ -122,13 +122,14 @@ def _still_wanted(record: Record, trusted: Trusted, journal: Journal, ports: Por
     wanted = target.action is Action.CONVERGE
     if wanted and (target.set, target.content) == (record.set, record.content):
         return Step(Outcome.SUCCESS)
-    return _abandon(target.reason)
+    return _abandon(record, target.reason)
 
 
 def _hold(why: str) -> Step:
     return Step(Outcome.HOLD, waiting=why)
 
 
-def _abandon(why: str) -> Step:
-    problem = Problem(Verdict.NEUTRAL, None, f"abandoned, nothing was changed: {why}")
+def _abandon(record: Record, why: str) -> Step:
+    done = "what was begun is undone" if record.begun else "nothing was changed"
+    problem = Problem(Verdict.NEUTRAL, None, f"abandoned, {done}: {why}")
     return Step(Outcome.ABANDON, problem)

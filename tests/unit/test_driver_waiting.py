@@ -111,6 +111,7 @@ def test_a_set_superseded_before_the_install_ends_neutral_and_installs_nothing(
     assert device.run() is Result.IDLE
     assert device.calls == ["download app", "cleanup app"]
     assert device.last_word.outcome is Outcome.NEUTRAL
+    assert "nothing was changed" in (device.last_word.message or "")
     assert device.journal.failed() == {}
 
 
@@ -121,6 +122,7 @@ def test_a_set_superseded_before_the_reboot_is_undone_and_ends_neutral(tmp_path:
     assert device.run() is Result.IDLE
     assert "activate os" not in device.calls
     assert device.last_word.outcome is Outcome.NEUTRAL
+    assert "what was begun is undone" in (device.last_word.message or "")
 
 
 def test_a_held_device_does_not_spin_nor_fill_its_journal(tmp_path: Path) -> None:
