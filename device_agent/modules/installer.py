@@ -164,8 +164,10 @@ class UpdateModuleInstaller:
         try:
             yield
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise InstallFailed(
-                f"module {self._name}: {what}: {error.strerror}",
-                FailureClass.SPACE if full else failure,
-            ) from error
+            raise failed(f"module {self._name}: {what}", error, failure) from error
+
+
+def failed(what: str, error: OSError, failure: FailureClass) -> InstallFailed:
+    """Return `error` as it is reported: of class `failure`, unless the disk is full."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return InstallFailed(f"{what}: {error.strerror}", FailureClass.SPACE if full else failure)

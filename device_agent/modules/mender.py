@@ -9,7 +9,7 @@ from device_agent.artifact.provides import GROUP, NAME, contents, expect_fitting
 from device_agent.artifact.reader import Artifact, Header
 from device_agent.core.component import Component, Contents, RebootNeed, payloads
 from device_agent.errors import InstallFailed
-from device_agent.modules.installer import ModuleSettings, UpdateModuleInstaller
+from device_agent.modules.installer import ModuleSettings, UpdateModuleInstaller, failed
 from device_agent.modules.one_pass import ArtifactPayload, OnePass, module_headers
 from device_agent.modules.search import find_module
 from device_agent.modules.tree import Current, Tree
@@ -122,10 +122,8 @@ class MenderInstaller:
         try:
             self._keep_scripts(component.name, scripts)
         except OSError as error:
-            raise InstallFailed(
-                f"the artifact's state scripts cannot be kept: {error.strerror}",
-                FailureClass.DOWNLOAD,
-            ) from error
+            what = "the artifact's state scripts cannot be kept"
+            raise failed(what, error, FailureClass.DOWNLOAD) from error
 
     def _current(self, component: Component) -> Current:
         provides = self._installed.provides()
@@ -155,4 +153,4 @@ def _remove(tree: Tree) -> None:
     try:
         tree.remove()
     except OSError as error:
-        raise InstallFailed(f"tree {tree.path}: {error.strerror}", FailureClass.SCRIPT) from error
+        raise failed(f"tree {tree.path}", error, FailureClass.SCRIPT) from error

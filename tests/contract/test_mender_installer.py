@@ -150,8 +150,9 @@ def test_scripts_that_cannot_be_kept_fail_the_download_before_any_module(
     installed = Installed(lambda: device.provides, lambda _: None)
     installer = MenderInstaller(device.settings, device.policy, installed, full)
     data = TWO.bytes()
-    with pytest.raises(InstallFailed, match="state scripts cannot be kept: No space"):
+    with pytest.raises(InstallFailed, match="state scripts cannot be kept: No space") as caught:
         installer.download(app(data), BytesSource(data))
+    assert caught.value.failure is FailureClass.SPACE
     assert device.calls == []
 
 
