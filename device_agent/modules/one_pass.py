@@ -33,7 +33,7 @@ class OnePass:
             self._at_hand = None
 
     def close(self) -> None:
-        """Let go of the artifact's source, at whatever place."""
+        """Stop unpacking, at whatever place."""
         self._files.close()
 
     def _peek(self) -> File | None:

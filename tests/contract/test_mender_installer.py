@@ -134,6 +134,16 @@ def test_state_scripts_are_kept_under_the_components_name(device: MenderDevice) 
     assert device.kept == [("app", ["ArtifactInstall_Enter_00", "ArtifactCommit_Leave_10_tell"])]
 
 
+def test_a_download_that_failed_leaves_no_decompressor_at_work(device: MenderDevice) -> None:
+    children = Path("/proc/thread-self/children")
+    before = children.read_text()
+    device.module("streams", {"Download": 'cat "$(cat stream-next)" | head -c 1; exit 1'})
+    large = Build(payloads=({"large": bytes(4_000_000)},), kinds=("streams",))
+    with pytest.raises(InstallFailed, match="status 1") as caught:
+        device.download(replace(large, encoding=Encoding.ZSTD))
+    assert children.read_text() == before, f"{caught.value} must not hold it"
+
+
 def test_an_artifact_without_scripts_replaces_those_of_the_one_before(
     device: MenderDevice,
 ) -> None:
