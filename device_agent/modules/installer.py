@@ -22,6 +22,7 @@ from device_agent.modules.payload import OpaqueFile, Payload
 from device_agent.modules.program import Limits, Program
 from device_agent.modules.protocol import Call, ProtocolError, reboot_need, yes_or_no
 from device_agent.modules.search import find_module
+from device_agent.modules.settle import settle
 from device_agent.modules.tree import Current, Tree
 from device_agent.ports import ArtifactSource
 from schemas.wire.report import FailureClass
@@ -34,7 +35,7 @@ class ModuleSettings:
     """What every module of a device shares.
 
     `directories` are searched in order; trees lie below `state_dir`; `environment` is all that a
-    module's process gets.
+    module's process gets; `settle` syncs the disks.
     """
 
     directories: tuple[Path, ...]
@@ -42,6 +43,7 @@ class ModuleSettings:
     device_type: str
     environment: Mapping[str, str]
     limits: Limits = field(default_factory=Limits)
+    settle: Callable[[Mapping[str, str]], None] = settle
 
     def tree(self, component: str) -> Tree:
         """Return the component's own tree, under the path that Mender's modules know."""
@@ -95,6 +97,8 @@ class UpdateModuleInstaller:
         self._call(component, Call.ARTIFACT_VERIFY_REBOOT, FailureClass.REBOOT)
 
     def commit(self, component: Component) -> None:
+        """Call ArtifactCommit; what was installed is on the disk by then."""
+        self._settings.settle(self._settings.environment)
         self._call(component, Call.ARTIFACT_COMMIT, FailureClass.COMMIT)
 
     def supports_rollback(self, component: Component) -> bool:

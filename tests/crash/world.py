@@ -31,7 +31,13 @@ class World:
     def __init__(self, root: Path, scenario: Scenario) -> None:
         self.root, self.scenario = root, scenario
         self.slots = {name: root / f"{name}.img" for name in "ab"}
-        self.modules = ModuleSettings((_MODULES,), root, "x86", {})
+        self.modules = ModuleSettings(
+            (_MODULES,),
+            root,
+            "x86",
+            {},
+            settle=lambda _: None,  # its module syncs what it writes
+        )
 
     def make(self) -> None:
         self.slots["a"].write_bytes(OLD_IMAGE)

@@ -1,6 +1,7 @@
 """An Update Module as an Installer: Mender's calls, and a tree with Mender's exact bytes."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from device_agent.core.component import RebootNeed
 from device_agent.errors import InstallFailed, UpdateRejected
 from device_agent.modules.installer import UpdateModuleInstaller
 from device_agent.modules.payload import Header
+from device_agent.modules.settle import settle
 from device_agent.modules.tree import Current, Tree
 from schemas.refusal import Code
 from schemas.wire.report import FailureClass
@@ -203,3 +205,24 @@ def test_what_a_module_says_is_logged_escaped_and_bounded(
     assert record.__dict__["call"] == "ArtifactInstall"
     assert record.__dict__["output"] == "red \\x1b[31m\\n"
     assert len(record.__dict__["errors"]) == 10_000
+
+
+def test_what_was_installed_is_on_the_disk_before_it_is_committed(device: ModuleDevice) -> None:
+    calls: list[list[str]] = []
+    device.settings = replace(device.settings, settle=lambda _: calls.append(device.calls))
+    device.installer.install(APP)
+    device.installer.commit(APP)
+    assert calls == [["ArtifactInstall"]]
+    assert device.calls == ["ArtifactInstall", "ArtifactCommit"]
+
+
+@pytest.mark.parametrize("sync", ["exit 1", "exec sleep 60"])
+def test_a_disk_that_cannot_be_synced_is_logged_and_keeps_nothing_away(
+    tmp_path: Path, sync: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = tmp_path / "sync"
+    program.write_text(f"#!/bin/sh\n{sync}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("device_agent.modules.settle.TIMEOUT", 0.1)
+    settle({"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert "the disks were not synced" in caplog.text
