@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from device_agent.leaving import ASKED
+
 OUTPUT_LIMIT = 64 * 1024  # bytes kept of each of stdout and stderr; the rest is read and dropped
 TERMINATION = 10.0  # seconds between SIGTERM and SIGKILL
 
@@ -96,6 +98,9 @@ class Child:
     beside whoever comes after us. (What the child itself has started then is not ended: that is
     for the service's control group.) Children that it left behind after a good end are its own
     affair (a module may start a reboot that way), but they cannot hold up wait().
+
+    Enter it at once: being asked to end (leaving.py) waits from the child's start until then, or
+    the child would have nobody who ends it.
     """
 
     def __init__(
@@ -110,25 +115,36 @@ class Child:
         self._limit, self._termination = output_limit, termination
         self._timed_out, self._truncated = False, False
         self._selector = selectors.DefaultSelector()  # before there is a child that it could cost
-        self._process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(environment),
-            cwd=directory,
-            start_new_session=True,
-            preexec_fn=_die_with(os.getpid()),
-        )
-        assert self._process.stdout and self._process.stderr  # noqa: S101 - both are pipes
-        self._pipes = (self._process.stdout, self._process.stderr)
-        self._kept = {pipe.fileno(): bytearray() for pipe in self._pipes}
-        for descriptor in self._kept:
-            os.set_blocking(descriptor, False)
-            self._selector.register(descriptor, selectors.EVENT_READ)
-        self._end_of_child = self._watch_end()
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, ASKED)
+            self._process = subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(environment),
+                cwd=directory,
+                start_new_session=True,
+                preexec_fn=_before_exec(os.getpid(), self._mask),
+            )
+            assert self._process.stdout and self._process.stderr  # noqa: S101 - both are pipes
+            self._pipes = (self._process.stdout, self._process.stderr)
+            self._kept = {pipe.fileno(): bytearray() for pipe in self._pipes}
+            for descriptor in self._kept:
+                os.set_blocking(descriptor, False)
+                self._selector.register(descriptor, selectors.EVENT_READ)
+            self._end_of_child = self._watch_end()
+        except BaseException:
+            self._unblock()
+            raise
 
     def __enter__(self) -> Self:
+        try:
+            self._unblock()
+        except BaseException as asked:  # what was held back is heard here
+            self.__exit__(type(asked), asked, asked.__traceback__)
+            raise
         return self
 
     def __exit__(
@@ -188,6 +204,9 @@ class Child:
         self._drain()
         stdout, stderr = (bytes(kept) for kept in self._kept.values())
         return Completed(status, stdout, stderr, self._timed_out, self._truncated)
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _watch_end(self) -> int | None:
         """Have pump() return when the child ends: no pipe of its need close then."""
@@ -263,12 +282,13 @@ class Child:
         kept += data[: self._limit - len(kept)]
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """Return what a child does before exec, so that it does not outlive its parent."""
+def _before_exec(parent: int, mask: Collection[int]) -> Callable[[], None]:
+    """Return what a child does before exec: it dies with its parent, and has signals as `mask`."""
 
     def arrange() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before it was asked for
             os.kill(os.getpid(), signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     return arrange

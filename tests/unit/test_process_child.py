@@ -3,13 +3,17 @@
 import errno
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from device_agent.leaving import ASKED, leaving_when_asked
 from device_agent.process import Child, Completed, last_line, printable, run
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +127,34 @@ def test_leaving_the_block_early_ends_the_group() -> None:
         pid = child._process.pid
         raise RuntimeError
     assert not alive(pid)
+
+
+def test_being_asked_to_end_while_a_child_starts_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = subprocess.Popen, []
+
+    def start_and_be_asked(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        process = start(*arguments, **options)
+        started.append(process.pid)
+        signal.raise_signal(signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_be_asked)
+    with pytest.raises(SystemExit), leaving_when_asked():
+        shell("sleep 60")
+    assert [alive(pid) for pid in started] == [False]
+
+
+def test_a_child_hears_the_signals_that_its_parent_holds_back_to_start_it() -> None:
+    done = run(["grep", "SigBlk", "/proc/self/status"], timeout=20, environment=ENVIRONMENT)
+    blocked = int(done.stdout.split()[1], 16)
+    assert not [number for number in ASKED if blocked >> (number - 1) & 1]
+
+
+@pytest.mark.parametrize("program", ["true", "/no/such/program"])
+def test_signals_are_heard_again_after_a_start(program: str) -> None:
+    with suppress(FileNotFoundError):
+        run([program], timeout=20, environment=ENVIRONMENT)
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(ASKED)
 
 
 def test_a_child_does_not_work_on_when_its_parent_is_killed(tmp_path: Path) -> None:
