@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from device_agent import orphans
 from device_agent.core.schedule import Polling, Uniform, delay
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.exit_codes import ExitCode
@@ -160,6 +161,7 @@ class Signals:
         end = time.monotonic() + seconds
         while not self.ending and (left := end - time.monotonic()) > 0:
             self.wait(min(left, LOOK))
+            orphans.reap()
             notify("WATCHDOG=1")
         return self.ending
 
@@ -167,16 +169,19 @@ class Signals:
 class ForkedWork:
     """Runs `step` in a forked child of its own process group, for at most `timeout` seconds.
 
-    The child may leak, crash or hang: the loop goes on. Call only while single-threaded.
+    The child may leak, crash or hang: the loop goes on. What a child left running after an end in
+    order stays. What one that crashed or was killed had started is ended, or it would work on
+    beside the next child. Call only while single-threaded.
     """
 
     def __init__(self, step: Callable[[], int], signals: Signals, timeout: float) -> None:
         self._step, self._signals, self._timeout = step, signals, timeout
+        orphans.adopt()
 
     def __call__(self) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
-        parent = os.getpid()
+        parent, spared = os.getpid(), orphans.groups()
         try:
             child = os.fork()
         except OSError as error:
@@ -186,7 +191,10 @@ class ForkedWork:
             self._be_child(parent)
         with suppress(ProcessLookupError, PermissionError):
             os.setpgid(child, child)  # whoever comes first
-        return self._watch(child)
+        status = self._watch(child)
+        if status < 0 or status == _CRASHED:
+            orphans.end(spared, self._look)
+        return status
 
     def _be_child(self, parent: int) -> NoReturn:
         status = _CRASHED
@@ -210,17 +218,21 @@ class ForkedWork:
     def _watch(self, child: int) -> int:
         deadline, killing = time.monotonic() + self._timeout, False
         while True:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
+            status = orphans.reap(child)
+            if status is not None:
                 return os.waitstatus_to_exitcode(status)
-            notify("WATCHDOG=1")
             late = time.monotonic() >= deadline
             if killing and late:
                 _signal_group(child, signal.SIGKILL)
             elif not killing and (late or self._signals.ending):
                 killing, deadline = True, time.monotonic() + TERMINATION
                 _signal_group(child, signal.SIGTERM)
-            self._signals.wait(LOOK)
+            self._look()
+
+    def _look(self) -> None:
+        """Return at the next event, or after LOOK seconds."""
+        notify("WATCHDOG=1")
+        self._signals.wait(LOOK)
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:

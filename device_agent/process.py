@@ -95,9 +95,9 @@ class Child:
     Nothing here runs in another thread: whoever works beside the child calls pump() now and then,
     so that it never blocks on its output. Leaving the `with` block ends the group if the child
     still runs; should we be killed, the kernel kills the child, so that it starts nothing more
-    beside whoever comes after us. (What the child itself has started then is not ended: that is
-    for the service's control group.) Children that it left behind after a good end are its own
-    affair (a module may start a reboot that way), but they cannot hold up wait().
+    beside whoever comes after us. (What the child itself has started then is for the daemon to
+    end, or for the service's control group.) Children that it left behind after a good end are
+    its own affair (a module may start a reboot that way), but they cannot hold up wait().
 
     Enter it at once: being asked to end (leaving.py) waits from the child's start until then, or
     the child would have nobody who ends it.
