@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 FACTS_LIMIT = 8 * 1024  # bytes of a facts file: all of it has to fit into a report
 MODULE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The agent's own interpreter, and what systemd tells the agent alone: sd_notify(3),
+# sd_watchdog_enabled(3), sd_listen_fds(3).
+_OURS = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "NOTIFY_SOCKET"})
+_OURS_BY_PREFIX = ("WATCHDOG_", "LISTEN_")
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,11 @@ def facts(settings: Local) -> dict[str, str]:
 
 
 def environment() -> Mapping[str, str]:
-    """Return what modules, state scripts and the owner's programs get: ours, as with Mender."""
-    defaults = {"PATH": MODULE_PATH, "LANG": "C.UTF-8"}
-    return defaults | dict(os.environ)
+    """Return what modules, state scripts and the owner's programs get: ours, as with Mender,
+    but for what is meant for the agent's process alone."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OURS and not name.startswith(_OURS_BY_PREFIX)
+    }
+    return {"PATH": MODULE_PATH, "LANG": "C.UTF-8"} | inherited
