@@ -3,12 +3,13 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 BASE_PACKAGES := git zstd
 TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount
-CI_PACKAGES := $(TEST_PACKAGES) mender-artifact mender-client
+CI_PACKAGES := $(TEST_PACKAGES) mender-artifact mender-client python3-cryptography
 
-.PHONY: help setup demo test test-ci conformance check bench docs format schemas requirements clean
+.PHONY: help setup demo agent test test-ci conformance check bench docs format schemas requirements clean
 
 help:
 	@echo "make demo     watch a Git commit roll out over a dozen devices, and a bad one being stopped"
+	@echo "make agent    the agent as one file in dist/, for devices with Python 3.11"
 	@echo "make test     unit, property, golden, contract, power-cut and end-to-end tests (15 minutes at most)"
 	@echo "make test-ci  the longer ones: pairs of power cuts, every cut point"
 	@echo "make conformance MENDER_CASES=FILE  run a file of behavioural cases against the agent"
@@ -21,6 +22,9 @@ setup:
 
 demo: setup
 	@.venv/bin/fleetcd demo $(DEMO)
+
+agent: setup
+	@$(PY) .ci/agent_archive.py
 
 test:
 	@.ci/setup $(TEST_PACKAGES)
@@ -37,6 +41,7 @@ check: setup
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/mypy .ci/agent_archive.py
 	.venv/bin/lint-imports
 	$(PY) -m schemas.kinds.export --check
 
