@@ -1,12 +1,13 @@
 """Run pytest within a time budget: `python -m tests.budget MINUTES [pytest arguments]`.
 
-Prints the minutes it took and fails above the budget, so that the suites stay as fast as they are
+Prints the slowest files and the minutes it took, and fails above the budget, so that the suites stay as fast as they are
 promised to be. Fails, too, on a skipped test that is not listed in tests/allowed_skips.txt.
 """
 
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,21 @@ import pytest
 # A file's tests share what is costly to start. Not `loadgroup`: pytest-xdist 3.8 silently groups
 # nothing under pytest 9.2. In the order of the folders, the long end-to-end files do not come last.
 BY_FILE = ("--dist", "loadfile", "--no-loadscope-reorder")
+SHOWN = 25  # of the slowest files
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
+
+
+class Times:
+    """Adds up how long the tests of each file took, with all that they set up."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid.partition("::")[0]] += report.duration
+
+    def slowest(self) -> list[str]:
+        return [f"{seconds:6.1f} s  {file}" for file, seconds in self.seconds.most_common(SHOWN)]
 
 
 class Skips:
@@ -36,11 +51,12 @@ def allowed() -> set[str]:
 
 def main(arguments: list[str]) -> int:
     minutes, *pytest_arguments = arguments
-    skips = Skips()
+    skips, times = Skips(), Times()
     workers = os.environ.get("FLEETCD_TEST_WORKERS", str(os.cpu_count() or 1))
     began = time.monotonic()
-    code = pytest.main(["-q", "-n", workers, *BY_FILE, *pytest_arguments], plugins=[skips])
+    code = pytest.main(["-q", "-n", workers, *BY_FILE, *pytest_arguments], plugins=[skips, times])
     took = (time.monotonic() - began) / 60
+    print("\n".join(["the slowest files, on one worker:", *times.slowest()]))
     print(f"took {took:.1f} minutes of {minutes}")
     if took > float(minutes):
         print(f"over the budget of {minutes} minutes", file=sys.stderr)
