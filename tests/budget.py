@@ -1,7 +1,8 @@
 """Run pytest within a time budget: `python -m tests.budget MINUTES [pytest arguments]`.
 
-Prints the slowest files and the minutes it took, and fails above the budget, so that the suites stay as fast as they are
-promised to be. Fails, too, on a skipped test that is not listed in tests/allowed_skips.txt.
+Prints the slowest files and the minutes it took, and fails above the budget, so that the suites
+stay as fast as they are promised to be. Fails, too, on a skipped test that is not listed in
+tests/allowed_skips.txt.
 """
 
 import os
