@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from device_agent.core.component import BootFacts as BootFacts
 from device_agent.core.component import Component as Component
@@ -56,6 +56,26 @@ class ArtifactSource(Protocol):
         ...
 
 
+class Digest(Protocol):
+    """A hash on its way, as hashlib makes them."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+@runtime_checkable
+class ResumableSource(Protocol):
+    """An ArtifactSource that can go on in the middle of an artifact."""
+
+    def resume(self, artifact: Artifact, offset: int, digest: Digest) -> Iterator[bytes]:
+        """Yield the bytes from `offset` on; `digest` has seen those before, and sees these.
+
+        Raises as ArtifactSource.stream(): E_HASH also when those before were not the signed ones.
+        """
+        ...
+
+
 class Installer(Protocol):
     """Installs components of one kind: rootfs-ab, or an Update Module. In the driver's order.
 
@@ -64,7 +84,7 @@ class Installer(Protocol):
     """
 
     def download(self, component: Component, source: ArtifactSource) -> Contents | None:
-        """Take the artifact to where install() needs it. Again: from the start, overwriting.
+        """Take the artifact to where install() needs it. Again: all of it, or what is missing.
 
         Returns what an artifact of Mender's format says of itself, None for any other.
         """

@@ -14,7 +14,7 @@ from device_agent.fetch.http import Answer, HttpClient
 from device_agent.fetch.paced import Limits
 from device_agent.fetch.rejections import from_refusal, network, rejected
 from device_agent.fetch.url import Url, parse_url, redirected
-from device_agent.ports import Sleep
+from device_agent.ports import Digest, Sleep
 from schemas.refusal import Code, Refusal
 from schemas.wire.descriptor import Artifact
 
@@ -41,12 +41,6 @@ class Patience:
 
 
 PATIENCE: Final = Patience()
-
-
-class Digest(Protocol):
-    def update(self, data: bytes, /) -> None: ...
-
-    def hexdigest(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -165,7 +159,7 @@ class Resuming:
 
 
 class HttpArtifactSource:
-    """An ArtifactSource (device_agent.ports). `tree` is the published tree's address.
+    """An ArtifactSource and ResumableSource (device_agent.ports). `tree` is the tree's address.
 
     The signed digest decides about the bytes, wherever redirects lead.
     """
@@ -184,10 +178,13 @@ class HttpArtifactSource:
 
     def stream(self, artifact: Artifact) -> Iterator[bytes]:
         """Yield the artifact's bytes; see ArtifactSource. The digest is judged after the last."""
-        return self.resume(artifact, Progress())
+        return self._judged(artifact, Progress())
 
-    def resume(self, artifact: Artifact, progress: Progress) -> Iterator[bytes]:
-        """Yield the bytes from `progress` on, moving it along."""
+    def resume(self, artifact: Artifact, offset: int, digest: Digest) -> Iterator[bytes]:
+        """Yield the artifact's bytes from `offset` on; see ResumableSource."""
+        return self._judged(artifact, Progress(offset, digest))
+
+    def _judged(self, artifact: Artifact, progress: Progress) -> Iterator[bytes]:
         text = artifact.url or f"{self._tree}/artifacts/{artifact.sha256}"
         try:
             url = parse_url(text, self._resuming.http_hosts)

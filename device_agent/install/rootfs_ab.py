@@ -2,38 +2,56 @@
 
 import errno
 import hashlib
+import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from device_agent import durable
 from device_agent.core.component import Component, RebootNeed
 from device_agent.errors import InstallFailed, UpdateRejected
 from device_agent.install.decompress import decompress
-from device_agent.install.slots import CHUNK, Kernel, capacity, open_slot
-from device_agent.ports import ArtifactSource, Bootloader
+from device_agent.install.slot_writer import SlotWriter, Written
+from device_agent.install.slots import Kernel, capacity, digest_of, open_slot
+from device_agent.ports import ArtifactSource, Bootloader, ResumableSource
 from schemas.refusal import Code, Refusal
 from schemas.wire.decode import decode, encode
-from schemas.wire.descriptor import Artifact
+from schemas.wire.descriptor import Artifact, Encoding
 from schemas.wire.report import FailureClass
 from schemas.wire.types import Positive, Sha256
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 TRIES = 2  # starts of a new slot: one power cut during a healthy trial does not cost the update
 
 _MARKER_LIMIT = 4096
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What download() wrote: `length` bytes with digest `sha256`, made from `artifact`."""
+    """What download() wrote so far: `length` bytes with digest `sha256`, made from `artifact`.
+
+    They are on the device since before the marker was. The download is complete when they are all.
+    """
 
     slot: str
     sha256: Sha256
     length: Positive
     artifact: Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefix:
+    """Bytes of the image that are in the slot already: `length` of them, seen by `digest`."""
+
+    length: int = 0
+    digest: "_Hash" = field(default_factory=hashlib.sha256)
 
 
 class RootfsAB:
@@ -54,18 +72,19 @@ class RootfsAB:
         """Stream the image into the inactive slot, and remember what was written.
 
         The old content is gone from the first byte on, hence nothing may start it from then on.
+        Goes on where it was interrupted, if the slot still holds what the marker says.
         """
         artifact = component.artifact
         name = self._inactive_slot()
         with self._failing(FailureClass.INSTALL, f"slot {name}"):
             self._refuse_in_use(name)
-            with os.fdopen(open_slot(self._slots[name]), "wb", buffering=CHUNK) as slot:
-                _refuse_too_large(artifact, capacity(slot.fileno()), name)
+            slot = open_slot(self._slots[name])
+            try:
+                _refuse_too_large(artifact, capacity(slot), name)
                 self._bootloader.cancel()
-                durable.remove(self._marker_path)
-                written = _fill(slot, artifact, source)
-            marker = Marker(name, written, artifact.uncompressed_size, artifact.sha256)
-            durable.write(self._marker_path, encode(marker) + b"\n")
+                self._fill(name, slot, artifact, source)
+            finally:
+                os.close(slot)
 
     def install(self, component: Component) -> None:
         """Read the slot back from the device, and compare it with what was written."""
@@ -124,6 +143,60 @@ class RootfsAB:
         with self._failing(FailureClass.INSTALL, f"cleanup of {component.name}"):
             durable.remove(self._marker_path)
 
+    def _fill(self, name: str, slot: int, artifact: Artifact, source: ArtifactSource) -> None:
+        """Fetch what is missing. A beginning that turns out not to be of the signed image, perhaps
+        as another server sent it, costs a second download, not the update."""
+        kept = self._kept(name, slot, artifact, source)
+        if kept.length == artifact.uncompressed_size:
+            log.info("slot %s holds the image already", name)
+            return
+        try:
+            self._write(name, slot, artifact, source, kept)
+        except UpdateRejected as refused:
+            if not kept.length or refused.code is not Code.HASH:
+                raise
+            log.warning("slot %s: its first %d bytes are wrong, again", name, kept.length)
+            self._write(name, slot, artifact, source, _Prefix())
+
+    def _write(
+        self, name: str, slot: int, artifact: Artifact, source: ArtifactSource, kept: _Prefix
+    ) -> None:
+        """In this order: the marker claims no more than `kept`, bytes are written and synced, the
+        marker claims them."""
+
+        def claim(length: int, sha256: str) -> None:
+            marker = Marker(name, sha256, length, artifact.sha256)
+            durable.write(self._marker_path, encode(marker) + b"\n")
+
+        if not kept.length:
+            durable.remove(self._marker_path)
+        resumable = _resumable(artifact, source) is not None
+        written = _written(slot, artifact, source, kept, claim if resumable else _claim_nothing)
+        claim(written.length, written.sha256)
+        log.info(
+            "slot %s: %d bytes from byte %d on, of which %d were changed",
+            name,
+            written.length - kept.length,
+            kept.length,
+            written.changed,
+        )
+
+    def _kept(self, name: str, slot: int, artifact: Artifact, source: ArtifactSource) -> _Prefix:
+        """Return what an interrupted download of this artifact left, by what the slot holds."""
+        marker = None
+        with suppress(InstallFailed):  # a damaged one
+            marker = self._read_marker()
+        if marker is None or (marker.slot, marker.artifact) != (name, artifact.sha256):
+            return _Prefix()
+        complete = marker.length == artifact.uncompressed_size
+        if not complete and _resumable(artifact, source) is None:
+            return _Prefix()
+        digest = digest_of(slot, marker.length)
+        if digest.hexdigest() != marker.sha256:
+            log.warning("slot %s was changed since its download: from the start", name)
+            return _Prefix()
+        return _Prefix(marker.length, digest)
+
     def _inactive_slot(self) -> str:
         """Return the slot to write to. Raises InstallFailed while the running one is on trial."""
         facts = self._bootloader.facts()
@@ -166,8 +239,9 @@ class RootfsAB:
             )
 
     def _marker(self, component: Component) -> Marker:
-        marker = self._read_marker()
-        if marker is None or marker.artifact != component.artifact.sha256:
+        marker, artifact = self._read_marker(), component.artifact
+        wanted = (artifact.sha256, artifact.uncompressed_size)
+        if marker is None or (marker.artifact, marker.length) != wanted:
             raise InstallFailed(
                 f"no slot holds a complete download of {component.ref.release}",
                 FailureClass.INSTALL,
@@ -175,7 +249,7 @@ class RootfsAB:
         return marker
 
     def _read_marker(self) -> Marker | None:
-        """Return what the last complete download left, or None."""
+        """Return what the last download left, or None."""
         try:
             with self._marker_path.open("rb") as file:
                 marker = decode(Marker, file.read(_MARKER_LIMIT + 1), limit=_MARKER_LIMIT)
@@ -205,21 +279,40 @@ def _refuse_too_large(artifact: Artifact, room: int, slot: str) -> None:
         )
 
 
-def _fill(slot: BinaryIO, artifact: Artifact, source: ArtifactSource) -> str:
-    """Write the image, and return the SHA-256 of what was written once it is on the device."""
-    digest, length = hashlib.sha256(), 0
-    with closing(decompress(artifact.encoding, source.stream(artifact))) as pieces:
+def _resumable(artifact: Artifact, source: ArtifactSource) -> ResumableSource | None:
+    """Return `source` if it can go on in the middle of the image. No decompressor can."""
+    raw = artifact.encoding is Encoding.RAW
+    return source if raw and isinstance(source, ResumableSource) else None
+
+
+def _claim_nothing(_length: int, _sha256: str) -> None:
+    """What is compressed is fetched again after an interruption, though not written again."""
+
+
+def _written(
+    slot: int,
+    artifact: Artifact,
+    source: ArtifactSource,
+    kept: _Prefix,
+    synced: Callable[[int, str], None],
+) -> Written:
+    """Write the image after `kept`, and return what the device holds then."""
+    resumable = _resumable(artifact, source) if kept.length else None
+    chunks = (
+        resumable.resume(artifact, kept.length, kept.digest.copy())
+        if resumable
+        else source.stream(artifact)
+    )
+    writer, length = SlotWriter(slot, kept.length, kept.digest, synced), kept.length
+    with closing(decompress(artifact.encoding, chunks)) as pieces:
         for piece in pieces:
             length += len(piece)
             if length > artifact.uncompressed_size:
                 raise _wrong_length(artifact, "more")
-            digest.update(piece)
-            slot.write(piece)
+            writer.write(piece)
     if length < artifact.uncompressed_size:
         raise _wrong_length(artifact, f"{length}")
-    slot.flush()
-    os.fsync(slot.fileno())
-    return digest.hexdigest()
+    return writer.finish()
 
 
 def _wrong_length(artifact: Artifact, found: str) -> UpdateRejected:
@@ -231,11 +324,8 @@ def _wrong_length(artifact: Artifact, found: str) -> UpdateRejected:
 
 
 def _read_back(path: Path, length: int) -> str:
-    """Return the SHA-256 of the first `length` bytes of a slot, from the device, not the cache."""
-    digest, left = hashlib.sha256(), length
-    with path.open("rb", buffering=0) as slot:
-        os.posix_fadvise(slot.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        while left and (piece := slot.read(min(left, CHUNK))):
-            digest.update(piece)
-            left -= len(piece)
-    return digest.hexdigest()
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return digest_of(descriptor, length).hexdigest()
+    finally:
+        os.close(descriptor)

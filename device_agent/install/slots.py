@@ -1,12 +1,17 @@
 """Slots as the kernel sees them: block devices or files, how large, and whether they are in use."""
 
+import hashlib
 import os
 import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-CHUNK = 1024 * 1024  # bytes read or written at once
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+CHUNK = 1024 * 1024  # bytes read at once
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -51,19 +56,32 @@ def parse_mounts(mountinfo: str) -> tuple[Mount, ...]:
 
 
 def open_slot(slot: Path) -> int:
-    """Return a descriptor to write to `slot`, which must exist. Raises OSError.
+    """Return a descriptor to read and write `slot`, which must exist. Raises OSError.
 
     A block device is opened exclusively: the kernel refuses one that it uses itself (EBUSY).
     """
     exclusive = os.O_EXCL if stat.S_ISBLK(slot.stat().st_mode) else 0
-    return os.open(slot, os.O_WRONLY | os.O_CLOEXEC | exclusive)
+    return os.open(slot, os.O_RDWR | os.O_CLOEXEC | exclusive)
 
 
 def capacity(descriptor: int) -> int:
-    """Return the bytes that an open slot holds, and leave its offset at 0."""
-    size = os.lseek(descriptor, 0, os.SEEK_END)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return size
+    """Return the bytes that an open slot holds."""
+    return os.lseek(descriptor, 0, os.SEEK_END)
+
+
+def digest_of(descriptor: int, length: int) -> "_Hash":
+    """Return the SHA-256 of the first `length` bytes, or of what is there if that is less.
+
+    They are read from the device: what is in memory is dropped, before and on the way. What is not
+    synced stays in memory. Raises OSError.
+    """
+    digest, at = hashlib.sha256(), 0
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    while at < length and (piece := os.pread(descriptor, min(length - at, CHUNK), at)):
+        digest.update(piece)
+        os.posix_fadvise(descriptor, at, len(piece), os.POSIX_FADV_DONTNEED)
+        at += len(piece)
+    return digest
 
 
 def _device_number(slot: Path) -> str:

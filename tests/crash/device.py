@@ -2,6 +2,7 @@
 installer, real journal, around a scenario that goes well or not."""
 # ruff: noqa: ARG002 - these are ports' shapes
 
+import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from device_agent.core.scripts import Action, OnFailure, ScriptState
 from device_agent.core.states import Gate, State
 from device_agent.errors import InstallFailed, TransientError, UpdateRejected
 from device_agent.install.rootfs_ab import RootfsAB
-from device_agent.ports import Installer, Ports, Trusted
+from device_agent.ports import Digest, Installer, Ports, Trusted
 from device_agent.scripts import kept
 from schemas.refusal import Code
 from schemas.wire.descriptor import MENDER, ROOTFS_AB, Artifact, Descriptor, Health
@@ -77,22 +78,28 @@ class Counter:
 
 
 class TornSource:
-    """Yields an image in pieces, an instant between any two."""
+    """Yields an image in pieces, an instant between any two. It can go on in the middle."""
 
     def __init__(self, world: World, instants: Instants) -> None:
         self._world, self._instants = world, instants
 
     def stream(self, artifact: Artifact) -> Iterator[bytes]:
+        return self.resume(artifact, 0, hashlib.sha256())
+
+    def resume(self, artifact: Artifact, offset: int, digest: Digest) -> Iterator[bytes]:
         whole = IMAGES[artifact.sha256]
         size = max(SECTOR, len(whole) // 4)
         if self._world.scenario.fault is Fault.DOWNLOAD:
             self._fail_twice(whole[:SECTOR])
-        for start in range(0, len(whole), size):
+        for start in range(offset, len(whole), size):
             self._instants.here()
             if self._world.scenario.fault is Fault.REFUSED and start + size >= len(whole):
                 raise UpdateRejected(Code.LENGTH, "half is missing", FailureClass.DOWNLOAD)
-            yield whole[start : start + size]
+            piece = whole[start : start + size]
+            digest.update(piece)
+            yield piece
         self._instants.here()
+        assert digest.hexdigest() == artifact.sha256, "went on after bytes that are not there"
 
     def _fail_twice(self, piece: bytes) -> None:
         if Counter(self._world.root / "downloads").next() <= 2:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.install import rootfs_ab
+from device_agent.install import slot_writer
 from device_agent.journal import Journal
 from tests.crash.disk import SEED, Disk, Image, Loss
 from tests.crash.scenarios import SECTOR
@@ -99,7 +99,8 @@ def watched(instants: Instants) -> Iterator[None]:
     """Tell the disk what our own code syncs, with an instant before each time.
 
     The trees' own files are synced one after the other, all written before: one instant for them.
-    Slots are written a sector at once, so that a killed agent leaves half of an image, too.
+    Slots are written a sector at once and synced after two, so that a killed agent leaves half of
+    an image, too, and an interrupted download goes on in the middle.
     """
     disk, real = instants.disk, os.fsync
     if disk is None:
@@ -117,5 +118,6 @@ def watched(instants: Instants) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        patch.setattr(rootfs_ab, "CHUNK", SECTOR)
+        for size, sectors in (("CHUNK", 1), ("BLOCK", 1), ("WINDOW", 2)):
+            patch.setattr(slot_writer, size, sectors * SECTOR)
         yield

@@ -8,8 +8,8 @@ from device_agent.boot import environment, firmware
 from device_agent.boot.file import FileBootloader
 from device_agent.core import states
 from device_agent.core.states import Place, State
-from device_agent.install import rootfs_ab
 from device_agent.install.rootfs_ab import RootfsAB
+from device_agent.install.slot_writer import SlotWriter
 from device_agent.modules import stream
 from device_agent.modules.installer import UpdateModuleInstaller
 from device_agent.modules.mender import MenderInstaller
@@ -114,7 +114,7 @@ DISK: dict[str, tuple[Plant, str, Mode]] = {
         POWER,
     ),
     "the slot is not synced": (
-        Edit(rootfs_ab._fill, "os.fsync(slot.fileno())", "pass"),
+        Edit(SlotWriter._sync, "os.fsync(self._descriptor)", "pass"),
         "good",
         POWER,
     ),
@@ -177,11 +177,9 @@ class Guarded:
 
 _NO_COMPARISON = Edit(RootfsAB.install, "found != marker.sha256", "False")
 _MARKER_FIRST = Edit(
-    RootfsAB.download,
-    "                written = _fill(slot, artifact, source)\n",
-    "                durable.write(self._marker_path, encode(Marker(name, artifact.sha256,"
-    ' artifact.uncompressed_size, artifact.sha256)) + b"\\n")\n'
-    "                written = _fill(slot, artifact, source)\n",
+    RootfsAB._write,
+    "        resumable =",
+    "        claim(artifact.uncompressed_size, artifact.sha256)\n        resumable =",
 )
 _NO_VERIFICATION = Edit(work._work, "of(component, ports).verify(component)", "pass")
 _NO_PLACE_AFTER_REBOOT = Edit(
@@ -200,21 +198,32 @@ GUARDED: dict[str, Guarded] = {
         "good",
         POWER,
         "the slot is synced before its marker is written",
-        Edit(rootfs_ab._fill, "os.fsync(slot.fileno())", "pass"),
+        Edit(SlotWriter._sync, "os.fsync(self._descriptor)", "pass"),
     ),
     "the marker is written before the slot": Guarded(
         _MARKER_FIRST,
         "good",
         POWER,
-        "a download that was cut off is begun again, and the slot is compared at install",
+        "a download that was cut off is begun again, and the slot is compared before and after",
         all_of(_NO_COMPARISON, resume(State.DOWNLOAD, Place.ELSEWHERE, State.INSTALL_WAIT)),
+    ),
+    "bytes of a slot are claimed before they are synced": Guarded(
+        Edit(
+            SlotWriter.write,
+            "                self._sync()\n",
+            "                self._window = self._length\n",
+        ),
+        "good",
+        POWER,
+        "what a slot is said to hold is compared before a download goes on after it",
+        Edit(RootfsAB._kept, "digest.hexdigest() != marker.sha256", "False"),
     ),
     "an interrupted install of a slot goes on": Guarded(
         resume(State.INSTALL, Place.ELSEWHERE, State.INSTALL),
         "good",
         POWER,
         "the install of a slot only reads it; the download has written and synced it",
-        all_of(_NO_COMPARISON, Edit(rootfs_ab._fill, "os.fsync(slot.fileno())", "pass")),
+        all_of(_NO_COMPARISON, Edit(SlotWriter._sync, "os.fsync(self._descriptor)", "pass")),
     ),
     "whether the new slot runs is not looked at": Guarded(
         _NO_VERIFICATION,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from device_agent.errors import TransientError, UpdateRejected
-from device_agent.fetch.download import HttpArtifactSource, Patience, Progress
+from device_agent.fetch.download import HttpArtifactSource, Patience
 from device_agent.fetch.http import HttpClient
 from schemas.refusal import Code
 from schemas.wire.descriptor import Artifact, Encoding
@@ -59,15 +59,14 @@ def test_other_bytes_are_refused_after_the_last_one(server: FaultServer) -> None
 
 def test_a_download_goes_on_from_bytes_of_an_earlier_process(server: FaultServer) -> None:
     there = 31_000
-    progress = Progress(there, hashlib.sha256(BODY[:there]))
-    assert b"".join(source(server).resume(ARTIFACT, progress)) == BODY[there:]
+    resumed = source(server).resume(ARTIFACT, there, hashlib.sha256(BODY[:there]))
+    assert b"".join(resumed) == BODY[there:]
     assert server.asked[0].headers["range"] == f"bytes={there}-"
 
 
 def test_bytes_of_an_earlier_process_that_are_wrong_are_found_out(server: FaultServer) -> None:
-    progress = Progress(10, hashlib.sha256(b"0123456789"))
     with pytest.raises(UpdateRejected, match="E_HASH"):
-        list(source(server).resume(ARTIFACT, progress))
+        list(source(server).resume(ARTIFACT, 10, hashlib.sha256(b"0123456789")))
 
 
 def test_a_part_is_asked_for_only_of_the_same_file(server: FaultServer) -> None:

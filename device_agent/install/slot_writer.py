@@ -1,0 +1,188 @@
+"""Writes an image into an open slot: only what differs, in whole blocks, with little dirty memory.
+
+The slot is read before it is written: flash reads several times faster than it writes, and an
+interrupted write, begun again, finds what it wrote. Pages go to the device from the first block on
+and are dropped once they are there, so that an image never pushes other programs out of memory.
+O_DIRECT is not used: beside that it gained nothing (docs/performance.md, "Writing a slot").
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from device_agent.install.holes import punch
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+BLOCK = 1024 * 1024  # bytes read and judged at once; where blocks begin is a multiple of it
+CHUNK = 16 * 1024  # bytes; the least that is rewritten, an erased page of usual flash
+HOLE = 128 * 1024  # bytes; zeros in a row that are worth a command of their own
+WINDOW = 32 * 1024 * 1024  # bytes after which what is dirty is synced; a multiple of BLOCK
+PATIENCE = 8  # blocks in a row without anything in common until only every PATIENCEth is read
+
+
+class Fate(Enum):
+    """What becomes of a range of a block."""
+
+    KEPT = auto()
+    ZEROED = auto()
+    WRITTEN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    fate: Fate
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the slot holds from its start on, and how many bytes of it had to be changed."""
+
+    sha256: str
+    length: int
+    changed: int
+
+
+def spans(new: bytearray, old: bytearray | None) -> tuple[Span, ...]:
+    """Return what to do with each range of the block `new`, in order and without gaps. Pure.
+
+    `old` is what is there, None if that is unknown. Zeros that are too few for a hole are written.
+    """
+    found: list[Span] = []
+    for start in range(0, len(new), CHUNK):
+        end = min(start + CHUNK, len(new))
+        found.append(Span(_fate(new[start:end], old and old[start:end]), start, end))
+    return _joined(map(_worthwhile, _joined(found)))
+
+
+def _fate(new: bytearray, old: bytearray | None) -> Fate:
+    if new == old:
+        return Fate.KEPT
+    return Fate.ZEROED if new == bytearray(len(new)) else Fate.WRITTEN
+
+
+def _worthwhile(span: Span) -> Span:
+    """Return `span`, or an order to write its zeros: a device takes commands by whole sectors."""
+    hole = span.length >= HOLE and span.length % CHUNK == 0
+    return span if hole or span.fate is not Fate.ZEROED else replace(span, fate=Fate.WRITTEN)
+
+
+def _joined(found: Iterable[Span]) -> tuple[Span, ...]:
+    joined: list[Span] = []
+    for span in found:
+        if joined and joined[-1].fate is span.fate:
+            joined[-1] = replace(joined[-1], end=span.end)
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
+@dataclass(slots=True)
+class Curiosity:
+    """Decides which blocks are read before they are written: where nothing is the same for long,
+    reading costs more than it saves."""
+
+    strange: int = 0  # blocks read in a row that had nothing in common with the image
+    passed: int = 0  # blocks not read since the last that was
+
+    def reads(self) -> bool:
+        """Say whether to read the next block."""
+        self.passed += 1
+        if self.strange >= PATIENCE and self.passed < PATIENCE:
+            return False
+        self.passed = 0
+        return True
+
+    def learn(self, *, common: bool) -> None:
+        self.strange = 0 if common else self.strange + 1
+
+
+class SlotWriter:
+    """Writes to `descriptor` (open for reading and writing) from offset `length` on, a multiple of
+    BLOCK; `digest` has seen what is before.
+
+    `synced` is told length and SHA-256 of what is durably there, whenever a window is full and the
+    image goes on: what it is told is never the whole image, which its source has yet to judge.
+    Everything raises OSError.
+    """
+
+    def __init__(
+        self, descriptor: int, length: int, digest: "_Hash", synced: Callable[[int, str], None]
+    ) -> None:
+        self._descriptor, self._length, self._digest = descriptor, length, digest
+        self._synced = synced
+        self._window = length  # where the window began
+        self._block, self._filled = bytearray(BLOCK), 0
+        self._present = bytearray(BLOCK)
+        self._changed = 0
+        self._curiosity = Curiosity()
+        self._holes = True  # until the slot says that it cannot
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes of the image."""
+        left = memoryview(piece)
+        while left:
+            if self._length - self._window >= WINDOW:  # now that there is more: never all of it
+                self._sync()
+                self._synced(self._length, self._digest.hexdigest())
+            taken = left[: BLOCK - self._filled]
+            self._block[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            left = left[len(taken) :]
+            if self._filled == BLOCK:
+                self._settle()
+
+    def finish(self) -> Written:
+        """Write the rest, and return once all of it is on the device."""
+        del self._block[self._filled :], self._present[self._filled :]
+        self._settle()
+        self._sync()
+        return Written(self._digest.hexdigest(), self._length, self._changed)
+
+    def _settle(self) -> None:
+        """Bring the block to the slot, and start its way to the device."""
+        self._digest.update(self._block)
+        old = self._read() if self._curiosity.reads() else None
+        found = spans(self._block, old)
+        if old is not None:
+            self._curiosity.learn(common=any(span.fate is Fate.KEPT for span in found))
+        for span in found:
+            if span.fate is not Fate.KEPT:
+                self._change(span)
+        # Starts to write what is dirty, without waiting, and drops what was only read.
+        os.posix_fadvise(self._descriptor, self._length, self._filled, os.POSIX_FADV_DONTNEED)
+        self._length, self._filled = self._length + self._filled, 0
+
+    def _read(self) -> bytearray | None:
+        """Return what is where the block goes, None where the slot is too short."""
+        count = os.preadv(self._descriptor, [self._present], self._length)
+        return self._present if count == self._filled else None
+
+    def _change(self, span: Span) -> None:
+        offset = self._length + span.start
+        if span.fate is Fate.ZEROED and self._holes:
+            self._holes = punch(self._descriptor, offset, span.length)
+        if span.fate is Fate.WRITTEN or not self._holes:
+            _write_all(self._descriptor, memoryview(self._block)[span.start : span.end], offset)
+        self._changed += span.length
+
+    def _sync(self) -> None:
+        os.fsync(self._descriptor)
+        length = self._length - self._window
+        os.posix_fadvise(self._descriptor, self._window, length, os.POSIX_FADV_DONTNEED)
+        self._window = self._length
+
+
+def _write_all(descriptor: int, left: memoryview, offset: int) -> None:
+    while left:
+        count = os.pwrite(descriptor, left, offset)
+        left, offset = left[count:], offset + count
