@@ -10,7 +10,7 @@ failure() ArtifactFailure; cleanup() Cleanup.
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -117,9 +117,10 @@ class UpdateModuleInstaller:
         self._call(component, Call.ARTIFACT_FAILURE, FailureClass.SCRIPT)
 
     def cleanup(self, component: Component) -> None:
-        """Call Cleanup, and remove the tree whatever came of it. Without a tree: no effect."""
+        """Call Cleanup, and remove the tree whatever came of it. Without a tree: no call."""
         tree = self._settings.tree(component.name)
         if not os.path.lexists(tree.path):
+            remove_tree(tree)
             return
         try:
             if tree.exists:
@@ -127,7 +128,7 @@ class UpdateModuleInstaller:
         finally:
             with self._failing(f"tree {tree.path}", FailureClass.SCRIPT):
                 durable.remove(self._answer_path(component))
-                tree.remove()
+                remove_tree(tree)
 
     def _call(self, component: Component, call: Call, failure: FailureClass) -> None:
         self._found(component).call(call, failure)
@@ -169,6 +170,16 @@ class UpdateModuleInstaller:
             yield
         except OSError as error:
             raise failed(f"module {self._name}: {what}", error, failure) from error
+
+
+def remove_tree(tree: Tree) -> None:
+    """Remove the tree, and its component's directory if that is empty then. Raises OSError.
+
+    Again: no effect.
+    """
+    tree.remove()
+    with suppress(OSError):  # not empty, or gone; a directory that stays empty harms nobody
+        tree.path.parent.rmdir()
 
 
 def failed(what: str, error: OSError, failure: FailureClass) -> InstallFailed:

@@ -9,7 +9,12 @@ from device_agent.artifact.provides import GROUP, NAME, contents, expect_fitting
 from device_agent.artifact.reader import Artifact, Header
 from device_agent.core.component import Component, Contents, RebootNeed, payloads
 from device_agent.errors import InstallFailed
-from device_agent.modules.installer import ModuleSettings, UpdateModuleInstaller, failed
+from device_agent.modules.installer import (
+    ModuleSettings,
+    UpdateModuleInstaller,
+    failed,
+    remove_tree,
+)
 from device_agent.modules.one_pass import ArtifactPayload, OnePass, module_headers
 from device_agent.modules.search import find_module
 from device_agent.modules.tree import Current, Tree
@@ -151,6 +156,6 @@ class MenderInstaller:
 
 def _remove(tree: Tree) -> None:
     try:
-        tree.remove()
+        remove_tree(tree)
     except OSError as error:
         raise failed(f"tree {tree.path}", error, FailureClass.SCRIPT) from error

@@ -164,6 +164,25 @@ def test_cleanup_removes_the_tree_even_when_the_module_fails(device: ModuleDevic
     device.installer.cleanup(APP)
 
 
+def test_cleanup_leaves_no_directory_of_the_component_behind(device: ModuleDevice) -> None:
+    device.installer.cleanup(APP)
+    payloads = device.tree.parents[1]
+    assert list(payloads.iterdir()) == []
+    (payloads / "app").mkdir()  # as after a power cut just before the end
+    device.installer.cleanup(APP)
+    assert list(payloads.iterdir()) == []
+
+
+def test_cleanup_removes_nothing_that_somebody_else_put_beside_the_tree(
+    device: ModuleDevice,
+) -> None:
+    other = device.tree.with_name("other")
+    other.touch()
+    for _ in range(2):
+        device.installer.cleanup(APP)
+        assert [path.name for path in device.tree.parent.iterdir()] == ["other"]
+
+
 def test_tmp_keeps_what_the_module_put_there_until_cleanup(device: ModuleDevice) -> None:
     device.script("ArtifactInstall", "echo old > tmp/backup")
     device.script("ArtifactRollback", 'cp tmp/backup "$RECORD/restored"')
