@@ -1,10 +1,16 @@
 """What every test may rely on."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support import git_upstream
+
+# Who runs the tests in the background has these ignored, and so would all that the tests start.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
