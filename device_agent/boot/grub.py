@@ -1,0 +1,91 @@
+"""GRUB's environment: two files on a filesystem that GRUB can write (docs/integration/grub/)."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from device_agent import durable
+from device_agent.boot.grub_block import Copy, encode, newest, seal, unseal
+from device_agent.errors import InstallFailed
+from schemas.wire.report import FailureClass
+
+LIMIT = 64 * 1024  # bytes read of a copy; GRUB itself reads a file of any size
+
+Overwrite = Callable[[Path, bytes], None]
+
+
+def overwrite(path: Path, block: bytes) -> None:
+    """Put `block` where `path` lies on the disk already, durably. Raises OSError.
+
+    No rename: GRUB saves into the very blocks that the file has, and replays no journal.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(block)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+    durable.sync_directory(path.parent)  # for a copy that was missing
+
+
+class GrubVariables:
+    """The variables in two copies, of which the boot script takes the same one as we do.
+
+    `copies` are in the boot script's order. A copy that is lost is written anew with the next
+    change. With both lost nothing is invented: they are emptied, for GRUB can save only into a
+    block that it understands, and the boot script begins anew at the next start.
+    """
+
+    def __init__(self, copies: tuple[Path, Path], overwrite: Overwrite = overwrite) -> None:
+        self._copies, self._overwrite = copies, overwrite
+
+    def read(self) -> Mapping[str, str]:
+        return self._load()[1].variables
+
+    def write(self, changes: Mapping[str, str]) -> None:
+        """The copy that counts is overwritten last: until then the other one is whole, or not."""
+        place, now, settled = self._load()
+        wanted = {name: value for name, value in {**now.variables, **changes}.items() if value}
+        if settled and wanted == now.variables:
+            return
+        try:
+            block = seal(Copy(now.sequence + 1, wanted))
+            for path in (self._copies[1 - place], self._copies[place]):
+                self._overwrite(path, block)
+        except ValueError as error:
+            raise self._failed(str(error)) from error
+        except OSError as error:
+            raise self._failed(f"cannot be saved: {error.strerror}") from error
+
+    def _load(self) -> tuple[int, Copy, bool]:
+        """Return the place of the copy that counts, what it holds, and whether the other agrees."""
+        first, second = (_read(path) for path in self._copies)
+        place = newest((first, second))
+        counting = (first, second)[place] if place is not None else None
+        if place is None or counting is None:
+            self._empty()
+            raise self._failed(
+                "no copy is intact; mount the boot partition if it is not, then restart the device"
+                " so that its boot script begins anew"
+            )
+        return place, counting, first == second
+
+    def _empty(self) -> None:
+        for path in self._copies:
+            with suppress(OSError):  # whoever asked is told that something is wrong in any case
+                if path.is_file():
+                    self._overwrite(path, encode({}))
+
+    def _failed(self, what: str) -> InstallFailed:
+        names = " and ".join(map(str, self._copies))
+        return InstallFailed(f"GRUB environment {names}: {what}", FailureClass.REBOOT)
+
+
+def _read(path: Path) -> Copy | None:
+    """Return the copy in `path`; None for one that is missing, unreadable or not intact."""
+    try:
+        with path.open("rb") as file:
+            return unseal(file.read(LIMIT))
+    except OSError:
+        return None

@@ -1,0 +1,172 @@
+"""grub.cfg, run by GRUB itself (grub-emu) on a disk image, and the same told in Python."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from device_agent.boot.grub_block import SIZE, encode, unseal
+from tests.support.grub_device import BOTH, NAMES, SCRIPT, Emulated, boot, settled
+
+TRIAL = settled("a", sequence=7, trial="b", left=2)
+COUNTED = settled("a", sequence=7, trial="b", left=1)
+HOLE = bytes(3 * SIZE)  # mke2fs leaves blocks of zeros out, and save_env refuses such files
+
+
+def torn(new: bytes, old: bytes) -> bytes:
+    """Return a block of which only the beginning reached the disk."""
+    return new[:48] + old[48:]
+
+
+TORN = torn(settled(sequence=8), TRIAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The copies as GRUB finds them (None: no file), what it starts, and the copies afterwards."""
+
+    copies: tuple[bytes | None, bytes | None]
+    slot: str | None
+    after: tuple[bytes | None, bytes | None]
+    loadable: frozenset[str] = BOTH
+
+
+def untouched(*copies: bytes | None, slot: str | None, loadable: frozenset[str] = BOTH) -> Case:
+    first, second = copies
+    return Case((first, second), slot, (first, second), loadable)
+
+
+CASES = {
+    "the primary a": untouched(settled("a"), settled("a"), slot="a"),
+    "the primary b": untouched(settled("b"), settled("b"), slot="b"),
+    "a trial is counted in both copies": Case((TRIAL, TRIAL), "b", (COUNTED, COUNTED)),
+    "a trial of a": Case(
+        (settled("b", trial="a", left=1),) * 2, "a", (settled("b", trial="a", left=0),) * 2
+    ),
+    "nine tries": Case((settled(trial="b", left=9),) * 2, "b", (settled(trial="b", left=8),) * 2),
+    "no try is left": untouched(*[settled(trial="b", left=0)] * 2, slot="a"),
+    "a number of tries that it cannot count": untouched(
+        *[settled(trial="b", left=10)] * 2, slot="a"
+    ),
+    "a trial of the primary is none": untouched(*[settled("b", trial="b", left=2)] * 2, slot="b"),
+    "a trial of an unknown slot is none": untouched(*[settled(trial="c", left=2)] * 2, slot="a"),
+    "the second copy is newer": Case((settled("b", sequence=6), TRIAL), "b", (COUNTED, COUNTED)),
+    "the first copy is newer": Case((TRIAL, settled("b", sequence=6)), "b", (COUNTED, COUNTED)),
+    "numbers, not texts": untouched(settled("a", sequence=9), settled("b", sequence=10), slot="b"),
+    "power failed after the first copy was counted": Case(
+        (COUNTED, TRIAL), "b", (settled("a", sequence=7, trial="b", left=0),) * 2
+    ),
+    "the first copy is torn": Case((TORN, TRIAL), "b", (COUNTED,) * 2),
+    "the second copy is torn": Case((TRIAL, TORN), "b", (COUNTED,) * 2),
+    "the first copy is destroyed": Case((bytes(SIZE), TRIAL), "b", (bytes(SIZE), COUNTED)),
+    "the first copy is missing": Case((None, TRIAL), "b", (None, COUNTED)),
+    "the second copy is missing": Case((TRIAL, None), "b", (COUNTED, None)),
+    "both copies are destroyed": untouched(bytes(SIZE), bytes(SIZE), slot="a"),
+    "both copies are missing": untouched(None, None, slot="a"),
+    "both copies are torn": Case((TORN, TORN), "a", (settled("a"), settled("a"))),
+    "both copies are new": Case((encode({}), encode({})), "a", (settled("a"), settled("a"))),
+    "both copies are torn and a cannot be loaded": Case(
+        (TORN, TORN), "b", (settled("b"), settled("b")), frozenset({"b"})
+    ),
+    "the try cannot be saved": untouched(TRIAL + HOLE, TRIAL, slot="a"),
+    "the try cannot be saved in the second copy": Case(
+        (TRIAL, TRIAL + HOLE), "b", (COUNTED, TRIAL + HOLE)
+    ),
+    "the trial cannot be loaded": Case((TRIAL, TRIAL), "a", (COUNTED, COUNTED), frozenset({"a"})),
+    "the primary cannot be loaded": untouched(
+        settled(), settled(), slot="b", loadable=frozenset({"b"})
+    ),
+    "neither can be loaded": untouched(settled(), settled(), slot=None, loadable=frozenset()),
+}
+
+
+@pytest.fixture(scope="module")
+def grub(tmp_path_factory: pytest.TempPathFactory) -> Emulated:
+    return Emulated(tmp_path_factory.mktemp("grub"))
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> tuple[Path, Path]:
+    return tmp_path / NAMES[0], tmp_path / NAMES[1]
+
+
+def lay(blocks: tuple[bytes | None, bytes | None], copies: tuple[Path, Path]) -> None:
+    for path, block in zip(copies, blocks, strict=True):
+        if block is not None:
+            path.write_bytes(block)
+
+
+def found(copies: tuple[Path, Path]) -> list[object]:
+    """Return what the copies hold: the order of variables is GRUB's affair."""
+    blocks = [path.read_bytes() if path.exists() else None for path in copies]
+    return [block and (unseal(block) or block) for block in blocks]
+
+
+def expected(case: Case) -> list[object]:
+    return [block and (unseal(block) or block) for block in case.after]
+
+
+def test_grub_finds_no_fault_in_the_script() -> None:
+    done = subprocess.run(["grub-script-check", str(SCRIPT)], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_grub_starts_what_the_copies_say(
+    name: str, copies: tuple[Path, Path], grub: Emulated
+) -> None:
+    case = CASES[name]
+    lay(case.copies, copies)
+    assert grub.start(copies, case.loadable).slot == case.slot
+    assert found(copies) == expected(case)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_rig_starts_what_grub_starts(name: str, copies: tuple[Path, Path]) -> None:
+    case = CASES[name]
+    lay(case.copies, copies)
+    assert boot(copies, case.loadable) == case.slot
+    assert found(copies) == expected(case)
+
+
+@pytest.mark.parametrize("cut", [27, 45, 63, 88])
+@pytest.mark.parametrize("whole", ["first", "second", "neither"])
+def test_the_rig_leaves_torn_copies_as_grub_does_to_the_byte(
+    whole: str, cut: int, copies: tuple[Path, Path], grub: Emulated
+) -> None:
+    half = TRIAL[:cut] + settled(sequence=6)[cut:]
+    blocks = {"first": (TRIAL, half), "second": (half, TRIAL), "neither": (half, half)}[whole]
+    lay(blocks, copies)
+    in_rig = boot(copies), [path.read_bytes() for path in copies]
+    lay(blocks, copies)
+    assert (grub.start(copies).slot, [path.read_bytes() for path in copies]) == in_rig
+
+
+def test_the_kernel_is_told_its_root_its_slot_and_to_restart_after_a_panic(
+    copies: tuple[Path, Path], grub: Emulated
+) -> None:
+    lay(CASES["the primary b"].copies, copies)
+    arguments = grub.start(copies).arguments
+    assert arguments[:4] == (
+        "(hd0,gpt4)/boot/vmlinuz",
+        "root=/dev/nvme0n1p4",
+        "fleetcd.slot=b",
+        "panic=10",
+    )
+
+
+def test_a_lost_environment_is_said_on_the_console(
+    copies: tuple[Path, Path], grub: Emulated
+) -> None:
+    printed = grub.start(copies).printed
+    assert "no copy of the environment is intact; starting slot a" in printed
+
+
+def test_a_try_that_cannot_be_counted_is_said_on_the_console(
+    copies: tuple[Path, Path], grub: Emulated
+) -> None:
+    lay(CASES["the try cannot be saved"].copies, copies)
+    printed = grub.start(copies).printed
+    assert "sparse file not allowed" in printed
+    assert "the try cannot be counted; no trial of slot b" in printed
