@@ -17,7 +17,7 @@ from device_agent.modules.installer import (
 )
 from device_agent.modules.one_pass import ArtifactPayload, OnePass, module_headers
 from device_agent.modules.search import find_module
-from device_agent.modules.tree import Current, Tree
+from device_agent.modules.tree import Current
 from device_agent.ports import ArtifactSource
 from schemas.artifact.header import MAX_PAYLOADS, Script
 from schemas.wire.report import FailureClass
@@ -105,16 +105,28 @@ class MenderInstaller:
             self._module(component).failure(component)
 
     def cleanup(self, component: Component) -> None:
-        """Call Cleanup; after a download that broke off, of all modules that it had called."""
-        parts = (component,) if component.module is not None else self._begun(component)
+        """Call Cleanup; after a download that broke off, of all modules that it had called.
+
+        Raises InstallFailed that names all that failed, when all were called.
+        """
         failures = []
-        for part in parts:
+        for part in (component,) if component.module is not None else self._begun(component):
             try:
-                self._module(part).cleanup(part)
+                self._clean(part)
             except InstallFailed as error:
                 failures.append(error)
         if failures:
-            raise failures[0]
+            raise _together(failures) from failures[0]
+
+    def _clean(self, part: Component) -> None:
+        if part.module is not None:
+            self._module(part).cleanup(part)
+            return
+        tree = self._settings.tree(part.name)
+        try:
+            remove_tree(tree)
+        except OSError as error:
+            raise failed(f"tree {tree.path}", error, FailureClass.SCRIPT) from error
 
     def _expect_acceptable(self, header: Header) -> None:
         expect_signed_bootstrap(header, self._policy)
@@ -136,14 +148,10 @@ class MenderInstaller:
         return Current(name, provides.get(GROUP), self._settings.device_type)
 
     def _begun(self, component: Component) -> Iterator[Component]:
-        """Yield the parts of which a tree is there. A tree that names no module served none."""
+        """Yield all parts that there can be. One whose tree names no module has served none."""
         numbers = Contents(name="", modules=("",) * MAX_PAYLOADS)
         for part in payloads(component, numbers):
-            tree = self._settings.tree(part.name)
-            if module := tree.payload_type:
-                yield replace(part, module=module)
-            else:
-                _remove(tree)
+            yield replace(part, module=self._settings.tree(part.name).payload_type)
 
     def _module(self, component: Component) -> UpdateModuleInstaller:
         if component.module is None:
@@ -154,8 +162,6 @@ class MenderInstaller:
         return UpdateModuleInstaller(component.module, self._settings, self._installed.release)
 
 
-def _remove(tree: Tree) -> None:
-    try:
-        remove_tree(tree)
-    except OSError as error:
-        raise failed(f"tree {tree.path}", error, FailureClass.SCRIPT) from error
+def _together(failures: Sequence[InstallFailed]) -> InstallFailed:
+    """Return one failure that says them all. The first one's class is its class."""
+    return InstallFailed("; ".join(each.message for each in failures), failures[0].failure)
