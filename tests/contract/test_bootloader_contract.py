@@ -1,19 +1,24 @@
 """What every bootloader adapter promises. A rig is the adapter and its device's power switch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from device_agent import durable
+from device_agent.boot import environment
 from device_agent.boot.file import FileBootloader
 from device_agent.boot.firmware import boot
 from device_agent.errors import InstallFailed
 from device_agent.ports import BootFacts, Bootloader
+from tests.support.boot_board import Disk, put_back, take
+from tests.support.boot_uboot import Mender, Pair, TwoCopies
+from tests.support.hostile_mounts import in_private_mounts, make_read_only, mount_partition
 
 
 class Rig(Protocol):
-    """A device with slots `a` (runs, primary) and `b`."""
+    """A device with slots `a` (runs, primary) and `b`, and two copies of its boot variables."""
 
     @property
     def bootloader(self) -> Bootloader:
@@ -23,6 +28,28 @@ class Rig(Protocol):
     def power_cycle(self) -> str:
         """Start the device again; return the slot that the bootloader chose."""
         ...
+
+    def cuts(self, act: Callable[[Bootloader], object]) -> Iterator[None]:
+        """Do `act`, then go through all that a power cut in the middle of it can leave behind.
+
+        At each step the device is as it was, but for the boot variables.
+        """
+        ...
+
+    def damage(self, copy: int) -> None:
+        """Spoil copy 0 or 1 of the boot variables."""
+        ...
+
+
+class RecordingDurable:
+    """durable, which keeps what is in the directory before each write."""
+
+    def __init__(self, states: list[Disk]) -> None:
+        self._states = states
+
+    def write(self, path: Path, data: bytes, mode: int = 0o600) -> None:
+        self._states.append(take(path.parent))
+        durable.write(path, data, mode)
 
 
 class FileRig:
@@ -37,8 +64,25 @@ class FileRig:
     def power_cycle(self) -> str:
         return boot(self._directory).slot
 
+    def cuts(self, act: Callable[[Bootloader], object]) -> Iterator[None]:
+        states: list[Disk] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(environment, "durable", RecordingDurable(states))
+            act(self.bootloader)
+        for state in [*states, take(self._directory)]:
+            put_back(self._directory, state)
+            yield
 
-RIGS: dict[str, Callable[[Path], Rig]] = {"file": FileRig}
+    def damage(self, copy: int) -> None:
+        (self._directory / environment.COPIES[copy]).write_bytes(b"{}")
+
+
+RIGS: dict[str, Callable[[Path], Rig]] = {
+    "file": FileRig,
+    "uboot-two-copies": TwoCopies,
+    "uboot-redundant-pair": Pair,
+    "uboot-mender": Mender,
+}
 
 
 @pytest.fixture(params=sorted(RIGS))
@@ -150,3 +194,101 @@ def test_a_device_can_go_there_and_back_again(rig: Rig) -> None:
         assert rig.power_cycle() == slot
         rig.bootloader.commit()
     assert slots(rig.bootloader.facts()) == ("b", "b", None)
+
+
+def next_start(facts: BootFacts) -> str:
+    return facts.trial or facts.primary
+
+
+def settled(rig: Rig) -> None:
+    assert rig.power_cycle() == "a"
+
+
+def on_trial(rig: Rig) -> None:
+    rig.bootloader.activate("b", tries=2)
+    rig.power_cycle()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "act", "after"),
+    [
+        pytest.param(
+            settled,
+            lambda bootloader: bootloader.activate("b", tries=2),
+            ("a", "a", "b"),
+            id="activate",
+        ),
+        pytest.param(
+            on_trial, lambda bootloader: bootloader.commit(), ("b", "b", None), id="commit"
+        ),
+        pytest.param(
+            on_trial, lambda bootloader: bootloader.cancel(), ("b", "a", None), id="cancel"
+        ),
+    ],
+)
+def test_a_power_cut_at_any_moment_leaves_the_old_facts_or_the_new(
+    rig: Rig,
+    prepare: Callable[[Rig], None],
+    act: Callable[[Bootloader], None],
+    after: tuple[str, str, str | None],
+) -> None:
+    prepare(rig)
+    before, seen = slots(rig.bootloader.facts()), []
+    for _ in rig.cuts(act):
+        facts = rig.bootloader.facts()
+        assert slots(facts) in (before, after)
+        assert rig.power_cycle() == next_start(facts)
+        seen.append(slots(facts))
+    assert (seen[0], seen[-1]) == (before, after)
+    assert len(seen) >= 3
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_power_cut_never_costs_the_only_intact_copy(rig: Rig, copy: int) -> None:
+    rig.damage(copy)
+    for _ in rig.cuts(lambda bootloader: bootloader.activate("b", tries=2)):
+        assert slots(rig.bootloader.facts()) in (("a", "a", None), ("a", "a", "b"))
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_after_a_commit_either_copy_alone_is_enough(rig: Rig, copy: int) -> None:
+    on_trial(rig)
+    rig.bootloader.commit()
+    rig.damage(copy)
+    assert slots(rig.bootloader.facts()) == ("b", "b", None)
+    assert rig.power_cycle() == "b"
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_damaged_copy_is_made_whole_by_the_next_operation(rig: Rig, copy: int) -> None:
+    rig.bootloader.activate("b", tries=2)
+    rig.damage(copy)
+    rig.bootloader.activate("b", tries=2)
+    rig.damage(1 - copy)
+    assert slots(rig.bootloader.facts()) == ("a", "a", "b")
+    assert rig.power_cycle() == "b"
+
+
+def test_without_any_intact_copy_nothing_is_made_up(rig: Rig) -> None:
+    for copy in (0, 1):
+        rig.damage(copy)
+    for act in (rig.bootloader.facts, rig.bootloader.commit, rig.bootloader.cancel):
+        with pytest.raises(InstallFailed, match="restart the device"):
+            act()
+    assert rig.power_cycle() == "a"
+    assert slots(rig.bootloader.facts()) == ("a", "a", None)
+
+
+@pytest.mark.parametrize("name", sorted(RIGS))
+def test_variables_that_cannot_be_written_are_a_failed_install_and_stay(
+    name: str, tmp_path: Path
+) -> None:
+    def read_only() -> None:
+        mount_partition(tmp_path, 4)
+        rig = RIGS[name](tmp_path)
+        make_read_only(tmp_path)
+        with pytest.raises(InstallFailed):
+            rig.bootloader.activate("b", tries=2)
+        assert slots(rig.bootloader.facts()) == ("a", "a", None)
+
+    in_private_mounts(read_only)
