@@ -1,7 +1,7 @@
 """GRUB's environment: two files on a filesystem that GRUB can write (docs/integration/grub/)."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from device_agent.errors import InstallFailed
 from schemas.wire.report import FailureClass
 
 LIMIT = 64 * 1024  # bytes read of a copy; GRUB itself reads a file of any size
+
+_EMPTY = encode({})
 
 Overwrite = Callable[[Path, bytes], None]
 
@@ -60,32 +62,34 @@ class GrubVariables:
 
     def _load(self) -> tuple[int, Copy, bool]:
         """Return the place of the copy that counts, what it holds, and whether the other agrees."""
-        first, second = (_read(path) for path in self._copies)
+        blocks = [_read(path) for path in self._copies]
+        first, second = (unseal(block) if block is not None else None for block in blocks)
         place = newest((first, second))
         counting = (first, second)[place] if place is not None else None
         if place is None or counting is None:
-            self._empty()
+            self._empty(blocks)
             raise self._failed(
                 "no copy is intact; mount the boot partition if it is not, then restart the device"
                 " so that its boot script begins anew"
             )
         return place, counting, first == second
 
-    def _empty(self) -> None:
-        for path in self._copies:
-            with suppress(OSError):  # whoever asked is told that something is wrong in any case
-                if path.is_file():
-                    self._overwrite(path, encode({}))
+    def _empty(self, damaged: Sequence[bytes | None]) -> None:
+        """Nothing is lost by it. Not a copy that cannot be read, or is just being written."""
+        for path, block in zip(self._copies, damaged, strict=True):
+            if block not in (None, _EMPTY) and _read(path) == block:
+                with suppress(OSError):  # whoever asked is told in any case
+                    self._overwrite(path, _EMPTY)
 
     def _failed(self, what: str) -> InstallFailed:
         names = " and ".join(map(str, self._copies))
         return InstallFailed(f"GRUB environment {names}: {what}", FailureClass.REBOOT)
 
 
-def _read(path: Path) -> Copy | None:
-    """Return the copy in `path`; None for one that is missing, unreadable or not intact."""
+def _read(path: Path) -> bytes | None:
+    """Return the block in `path`; None for one that is missing or cannot be read."""
     try:
         with path.open("rb") as file:
-            return unseal(file.read(LIMIT))
+            return file.read(LIMIT)
     except OSError:
         return None

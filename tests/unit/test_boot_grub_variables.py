@@ -132,6 +132,25 @@ def test_with_both_copies_lost_nothing_is_invented_until_grub_has_begun_anew(
     assert GrubVariables(copies).read() == BEFORE
 
 
+def test_damaged_copies_are_emptied_once(copies: tuple[Path, Path]) -> None:
+    """The daemon looks at each poll; flash wears out."""
+    for path in copies:
+        path.write_bytes(bytes(SIZE))
+    refused(GrubVariables(copies))
+    refused(GrubVariables(copies, Cut(0, 0)))
+
+
+def test_a_copy_that_cannot_be_read_is_not_emptied(copies: tuple[Path, Path]) -> None:
+    copies[0].write_bytes(bytes(SIZE))
+    copies[1].rename(copies[1].with_suffix(".good"))
+    copies[1].symlink_to(copies[1])  # ELOOP
+    refused(GrubVariables(copies))
+    assert copies[1].is_symlink()
+    copies[1].unlink()
+    copies[1].with_suffix(".good").rename(copies[1])
+    assert GrubVariables(copies).read() == BEFORE
+
+
 def test_a_boot_partition_that_is_not_mounted_is_not_written_to(tmp_path: Path) -> None:
     refused(GrubVariables((tmp_path / NAMES[0], tmp_path / NAMES[1])))
     assert list(tmp_path.iterdir()) == []
