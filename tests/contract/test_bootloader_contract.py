@@ -14,6 +14,7 @@ from device_agent.errors import InstallFailed
 from device_agent.ports import BootFacts, Bootloader
 from tests.support.boot_board import Disk, put_back, take
 from tests.support.boot_uboot import Mender, Pair, TwoCopies
+from tests.support.grub_rig import Grub
 from tests.support.hostile_mounts import in_private_mounts, make_read_only, mount_partition
 
 
@@ -79,6 +80,7 @@ class FileRig:
 
 RIGS: dict[str, Callable[[Path], Rig]] = {
     "file": FileRig,
+    "grub": Grub,
     "uboot-two-copies": TwoCopies,
     "uboot-redundant-pair": Pair,
     "uboot-mender": Mender,
