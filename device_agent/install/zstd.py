@@ -1,5 +1,6 @@
 """Zstandard by the `zstd` program: a child with capped memory, fed and drained without threads."""
 
+import fcntl
 import os
 import resource
 import selectors
@@ -19,6 +20,7 @@ ADDRESS_SPACE = 256 * 1024 * 1024  # bytes; window, buffers, and the program wit
 STALL = 60.0  # seconds in which the child must take or give something
 
 _READ = 256 * 1024
+_PIPE = 1024 * 1024  # bytes between the child and us; it goes on while the slot is synced
 _MESSAGES = 4096  # bytes kept of stderr
 
 
@@ -67,6 +69,8 @@ class _Program:
         resource.prlimit(self._child.pid, resource.RLIMIT_AS, limits)
         for descriptor in (self._stdin, self._stdout, self._stderr):
             os.set_blocking(descriptor, False)
+            with suppress(OSError):  # not allowed to have as much: then it is slower
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE)
         self._selector.register(self._stdout, selectors.EVENT_READ)
         self._selector.register(self._stderr, selectors.EVENT_READ)
         return self

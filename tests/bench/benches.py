@@ -11,6 +11,7 @@ from tests.bench.mender_payload import mender_payload
 from tests.bench.planning import planning
 from tests.bench.polling import polling
 from tests.bench.publish import publish
+from tests.bench.slot_write import slot_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,4 +28,5 @@ BENCHES: Mapping[str, Entry] = {
     "ingest": Entry(ingest, 400),
     "planning": Entry(planning, 300),
     "mender-payload": Entry(mender_payload, 900),
+    "slot-write": Entry(slot_write, 900),
 }

@@ -13,6 +13,7 @@ from tests.bench.report import Machine, as_json, markdown, table
 MARKS = {
     "first-device": [pytest.mark.e2e, pytest.mark.ci],  # the whole stack
     "mender-payload": [pytest.mark.ci],  # needs Debian's mender-client, and root
+    "slot-write": [pytest.mark.ci],  # needs loop devices, and root
 }
 MACHINE = Machine(2, "3.11.7", "Linux 6.1", "ext4", "2026-11-24", (0.1, 0.2))
 FIGURES = {
