@@ -63,7 +63,7 @@ class EnvironmentBootloader:
             self._choose(now, Choice(now.running))
         elif now.running != now.choice.primary:
             raise _refused(f"slot {now.running} is not on trial: it cannot be committed")
-        elif now.choice.trial is None:
+        else:
             self._choose(now, now.choice)
 
     def cancel(self) -> None:

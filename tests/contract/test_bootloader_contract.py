@@ -190,6 +190,21 @@ def test_no_slot_is_activated_from_a_trial_that_is_not_committed(rig: Rig) -> No
     assert slots(rig.bootloader.facts()) == ("b", "a", "b")
 
 
+def test_a_trial_that_runs_gets_no_new_tries(rig: Rig) -> None:
+    rig.bootloader.activate("b", tries=1)
+    rig.power_cycle()
+    with pytest.raises(InstallFailed):
+        rig.bootloader.activate("b", tries=2)
+    assert rig.power_cycle() == "a"
+
+
+def test_committing_before_the_trial_has_started_leaves_it_to_start(rig: Rig) -> None:
+    rig.bootloader.activate("b", tries=1)
+    rig.bootloader.commit()
+    assert slots(rig.bootloader.facts()) == ("a", "a", "b")
+    assert [rig.power_cycle() for _ in range(2)] == ["b", "a"]
+
+
 def test_a_device_can_go_there_and_back_again(rig: Rig) -> None:
     for slot in ("b", "a", "b"):
         rig.bootloader.activate(slot, tries=2)

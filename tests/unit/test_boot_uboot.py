@@ -58,11 +58,15 @@ def test_a_sequence_that_is_no_number_is_older_than_any(tmp_path: Path) -> None:
     assert disk_with(tmp_path, broken, good).read() == {"fleetcd_seq": "1"}
 
 
-def test_a_copy_that_was_missed_gets_everything_not_only_the_changes(tmp_path: Path) -> None:
-    old = exported({"fleetcd_seq": "1", "x": "old", "gone": "1"})
-    variables = disk_with(tmp_path, exported({"fleetcd_seq": "2", "x": "new"}), old)
-    variables.write({"y": "1"})
-    assert stored(tmp_path, 1) == {"fleetcd_seq": "3", "x": "new", "y": "1"}
+@pytest.mark.parametrize("missed", [0, 1])
+def test_a_copy_that_was_missed_gets_everything_not_only_the_changes(
+    tmp_path: Path, missed: int
+) -> None:
+    copies = [exported({"fleetcd_seq": "2", "x": "new"})] * 2
+    copies[missed] = exported({"fleetcd_seq": "1", "x": "old", "gone": "1"})
+    disk_with(tmp_path, *copies).write({"y": "1"})
+    for copy in (0, 1):
+        assert stored(tmp_path, copy) == {"fleetcd_seq": "3", "x": "new", "y": "1"}
 
 
 @pytest.mark.parametrize("copies", [1, 2])
