@@ -113,16 +113,28 @@ def step(settings: Settings) -> ExitCode:
 def daemon(settings: Settings) -> int:
     """Poll until asked to end. Raises Busy when another daemon runs; returns the exit status."""
     from device_agent.daemon import ForkedWork, Loop, Probe, Signals, notify
+    from device_agent.watchdog import guarding
 
+    boot = settings.boot
     durable.make_directory(settings.device.state)
     with (
         locked(settings.device.state / "daemon.lock"),
         answering(socket_path(settings), lambda: to_bytes(status(settings, Who.DAEMON))) as answer,
+        guarding(boot.watchdog, int(boot.watchdog_timeout)) as guard,
     ):
-        signals = Signals(answer)
+
+        def look() -> None:
+            guard.ping()
+            answer()
+
+        def poll_in_child() -> int:
+            guard.forget()
+            return step(settings)
+
+        signals = Signals(look)
         poll = settings.poll
         loop = Loop(
-            work=ForkedWork(lambda: step(settings), signals, poll.step_timeout),
+            work=ForkedWork(poll_in_child, signals, poll.step_timeout),
             probe=Probe(tree(settings, PROBE_LIMITS)),
             outlook=lambda: _outlook(settings),
             pause=signals.pause,
@@ -132,6 +144,7 @@ def daemon(settings: Settings) -> int:
         notify("READY=1")
         log.info("%s polls %s", settings.device.name, settings.server.tree)
         ended = loop.run()
+        guard.stand_down(ended, lambda: bootloader(settings).facts())
         notify("STOPPING=1")
         return ended
 

@@ -65,6 +65,8 @@ class Boot:
     bootloader: Literal["file", "none"] = "none"
     directory: Path | None = None
     slots: Mapping[str, Path] = field(default_factory=dict)
+    watchdog: Path | None = None  # where no systemd has it: /dev/watchdog
+    watchdog_timeout: float = 60.0  # whole seconds, 30 at least
 
 
 @dataclass(frozen=True, slots=True)
