@@ -140,6 +140,20 @@ def test_damaged_copies_are_emptied_once(copies: tuple[Path, Path]) -> None:
     refused(GrubVariables(copies, Cut(0, 0)))
 
 
+def test_a_copy_that_somebody_writes_at_this_moment_is_not_emptied(
+    copies: tuple[Path, Path],
+) -> None:
+    for path in copies:
+        path.write_bytes(bytes(SIZE))
+
+    def beside_a_writer(path: Path, block: bytes) -> None:
+        overwrite(path, block)
+        copies[1].write_bytes(settled())
+
+    refused(GrubVariables(copies, beside_a_writer))
+    assert GrubVariables(copies).read() == BEFORE
+
+
 def test_a_copy_that_cannot_be_read_is_not_emptied(copies: tuple[Path, Path]) -> None:
     copies[0].write_bytes(bytes(SIZE))
     copies[1].rename(copies[1].with_suffix(".good"))
