@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from device_agent import durable
 from device_agent.journal import Journal, open_journal
-from device_agent.settings import Local, Misconfigured, Server
+from device_agent.settings import Boot, Local, Misconfigured, Server
 from schemas.refusal import Code
 from schemas.wire.report import Event, EventKind, FailureClass
 
 if TYPE_CHECKING:
+    from device_agent.boot.scheme import Scheme
+    from device_agent.boot.variables import Variables
     from device_agent.fetch.http import Network
     from device_agent.ports import Bootloader
 
@@ -55,13 +57,41 @@ def journal(settings: Local) -> Journal:
 
 
 def bootloader(settings: Local) -> "Bootloader":
-    if settings.boot.bootloader == "file" and settings.boot.directory:
+    """Return the bootloader's adapter. Raises InstallFailed for slots that say no partition."""
+    boot = settings.boot
+    if boot.bootloader == "file" and boot.directory:
         from device_agent.boot.file import FileBootloader
 
-        return FileBootloader(settings.boot.directory)
-    from device_agent.boot.none import NoBootloader
+        return FileBootloader(boot.directory)
+    if boot.bootloader == "none":
+        from device_agent.boot.none import NoBootloader
 
-    return NoBootloader()
+        return NoBootloader()
+    from device_agent.boot.environment_bootloader import EnvironmentBootloader
+    from device_agent.boot.running import MountedRoot, boot_id
+
+    return EnvironmentBootloader(_variables(boot), _scheme(boot), MountedRoot(boot.slots), boot_id)
+
+
+def _variables(boot: Boot) -> "Variables":
+    if boot.bootloader == "uboot":
+        from device_agent.boot.uboot import UBootVariables
+
+        return UBootVariables(boot.environments, environment())
+    from device_agent.boot.grub import GrubVariables
+
+    first, second = boot.environments
+    return GrubVariables((first, second))
+
+
+def _scheme(boot: Boot) -> "Scheme":
+    if boot.variables == "mender":
+        from device_agent.boot.mender_scheme import MenderScheme
+
+        return MenderScheme.of_devices(boot.slots)
+    from device_agent.boot.scheme import FleetcdScheme
+
+    return FleetcdScheme()
 
 
 def facts(settings: Local) -> dict[str, str]:

@@ -60,9 +60,13 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """`file`: a bootloader in `directory`, under a supervisor; `none`: a device without slots."""
+    """`uboot`, `grub`: `environments` are where the variables lie, as fw_env.config files or as the
+    two copies of GRUB's block, and `variables` whose names they have. `file`: a bootloader in
+    `directory`, under a supervisor; `none`: a device without slots."""
 
-    bootloader: Literal["file", "none"] = "none"
+    bootloader: Literal["uboot", "grub", "file", "none"] = "none"
+    variables: Literal["fleetcd", "mender"] = "fleetcd"
+    environments: tuple[Path, ...] = ()
     directory: Path | None = None
     slots: Mapping[str, Path] = field(default_factory=dict)
     watchdog: Path | None = None  # where no systemd has it: /dev/watchdog
@@ -213,11 +217,7 @@ def _check(settings: Local, path: Path) -> None:
             f"{path}: device.name: {settings.device.name!r} is not a name; use at most 63 of"
             " a-z, 0-9, '-' and '.'"
         )
-    boot = settings.boot
-    if boot.bootloader == "file" and boot.directory is None:
-        raise Misconfigured(f'{path}: boot.directory: needed by bootloader = "file"')
-    if boot.bootloader == "file" and set(boot.slots) != {"a", "b"}:
-        raise Misconfigured(f"{path}: boot.slots: name exactly the slots a and b")
+    _check_boot(settings.boot, path)
     if not 0 <= settings.poll.jitter < 1:
         raise Misconfigured(f"{path}: poll.jitter: a fraction from 0 to below 1")
     scripts = settings.scripts
@@ -225,6 +225,23 @@ def _check(settings: Local, path: Path) -> None:
     polls = (settings.poll.interval, settings.reports.heartbeat)
     if min(*seconds, *polls, settings.modules.timeout) <= 0:
         raise Misconfigured(f"{path}: intervals and timeouts are more than 0 seconds")
+
+
+def _check_boot(boot: Boot, path: Path) -> None:
+    if boot.bootloader == "none":
+        return
+    if boot.bootloader == "file" and boot.directory is None:
+        raise Misconfigured(f'{path}: boot.directory: needed by bootloader = "file"')
+    if set(boot.slots) != {"a", "b"}:
+        raise Misconfigured(f"{path}: boot.slots: name exactly the slots a and b")
+    if boot.bootloader == "uboot" and not boot.environments:
+        raise Misconfigured(
+            f'{path}: boot.environments: name the fw_env.config, such as ["/etc/fw_env.config"]'
+        )
+    if boot.bootloader == "grub" and len(boot.environments) != 2:
+        raise Misconfigured(f"{path}: boot.environments: name the two copies of GRUB's block")
+    if boot.variables == "mender" and boot.bootloader != "uboot":
+        raise Misconfigured(f'{path}: boot.variables: "mender" goes with bootloader = "uboot"')
 
 
 def _section(kind: type[Section], table: Mapping[str, Any], path: Path, where: str) -> Section:

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from device_agent import app
+from device_agent.boot.environment_bootloader import EnvironmentBootloader
+from device_agent.boot.mender_scheme import MenderScheme
+from device_agent.boot.scheme import FleetcdScheme
 from device_agent.settings import Misconfigured, load, load_local, parse
 
 WHERE = Path("/etc/fleetcd/agent.toml")
@@ -74,7 +78,7 @@ def test_everything_can_be_said() -> None:
         pytest.param(LEAST + "[poll]\ninterval = true\n", "a number expected", id="a truth"),
         pytest.param(LEAST + "[poll]\ninterval = 0\n", "more than 0 seconds", id="zero"),
         pytest.param(LEAST + "[poll]\njitter = 1.0\n", "a fraction", id="jitter"),
-        pytest.param(LEAST + '[boot]\nbootloader = "grub"\n', "one of 'file'", id="a choice"),
+        pytest.param(LEAST + '[boot]\nbootloader = "lilo"\n', "one of 'uboot'", id="a choice"),
         pytest.param(LEAST + '[boot]\nbootloader = "file"\n', "boot.directory", id="no directory"),
         pytest.param(
             LEAST + '[boot]\nbootloader = "file"\ndirectory = "x"\nslots = {a = "a"}\n',
@@ -117,3 +121,38 @@ def test_an_installation_by_hand_hears_of_unknown_keys_too(tmp_path: Path) -> No
     path.write_text('[device]\nname = "bench-1"\n[modules]\ntimout = 3\n', encoding="utf-8")
     with pytest.raises(Misconfigured, match="did you mean timeout"):
         load_local(path)
+
+
+SLOTS = 'slots = {a = "/dev/vda2", b = "/dev/vda3"}\n'
+
+
+@pytest.mark.parametrize(
+    ("boot", "complaint"),
+    [
+        ('bootloader = "uboot"\n' + SLOTS, "boot.environments: name the fw_env.config"),
+        ('bootloader = "grub"\nenvironments = ["a"]\n' + SLOTS, "the two copies"),
+        ('bootloader = "uboot"\nenvironments = ["a"]\n', "boot.slots"),
+        (
+            'bootloader = "grub"\nenvironments = ["a", "b"]\nvariables = "mender"\n' + SLOTS,
+            "goes with bootloader",
+        ),
+    ],
+)
+def test_a_bootloader_that_lacks_something_is_named(boot: str, complaint: str) -> None:
+    with pytest.raises(Misconfigured, match=complaint):
+        parse(f"{LEAST}[boot]\n{boot}".encode(), WHERE)
+
+
+@pytest.mark.parametrize(
+    ("boot", "scheme"),
+    [
+        ('bootloader = "uboot"\nenvironments = ["a"]\n', FleetcdScheme),
+        ('bootloader = "uboot"\nenvironments = ["a"]\nvariables = "mender"\n', MenderScheme),
+        ('bootloader = "grub"\nenvironments = ["a", "b"]\n', FleetcdScheme),
+    ],
+)
+def test_a_boards_bootloader_is_put_together(boot: str, scheme: type) -> None:
+    settings = parse(f"{LEAST}[boot]\n{boot}{SLOTS}".encode(), WHERE)
+    found = app.bootloader(settings)
+    assert isinstance(found, EnvironmentBootloader)
+    assert isinstance(found._scheme, scheme)
