@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 PY := .venv/bin/python
 BASE_PACKAGES := git zstd
-TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount
+TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount libubootenv-tool e2fsprogs fdisk grub-common grub-emu
 CI_PACKAGES := $(TEST_PACKAGES) mender-artifact mender-client python3-cryptography
 
 .PHONY: help setup demo agent test test-ci conformance check bench docs format schemas requirements clean
