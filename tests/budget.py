@@ -8,7 +8,6 @@ tests/allowed_skips.txt.
 import os
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,15 @@ class Times:
     """Adds up how long the tests of each file took, with all that they set up."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid.partition("::")[0]] += report.duration
+        file = report.nodeid.partition("::")[0]
+        self.seconds[file] = self.seconds.get(file, 0.0) + report.duration
 
     def slowest(self) -> list[str]:
-        return [f"{seconds:6.1f} s  {file}" for file, seconds in self.seconds.most_common(SHOWN)]
+        slowest = sorted(self.seconds.items(), key=lambda item: item[1], reverse=True)
+        return [f"{seconds:6.1f} s  {file}" for file, seconds in slowest[:SHOWN]]
 
 
 class Skips:

@@ -33,7 +33,7 @@ def build(directory: Path) -> Path:
 
 def run(built: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """Run the archive as a program, from its own first line."""
-    argv = [built / "fleetcd-agent.pyz", *map(str, words)]
+    argv = [str(built / "fleetcd-agent.pyz"), *map(str, words)]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": "/nonexistent"}
     return subprocess.run(
         argv, capture_output=True, text=True, timeout=60, cwd="/", env=environment, check=False
