@@ -26,16 +26,16 @@ MENDER = {"a": 2, "b": 3}
 Words = dict[str, str]
 
 
-def exported(words: Words, flag: bytes = b"") -> bytes:
+def exported(words: Words, flag: bytes = b"", size: int = SIZE) -> bytes:
     """Return an environment as `env export -c` or saveenv writes it."""
     text = b"".join(f"{name}={value}\0".encode() for name, value in sorted(words.items()))
-    body = text.ljust(SIZE - 4 - len(flag), b"\0")
+    body = text.ljust(size - 4 - len(flag), b"\0")
     return struct.pack("<I", zlib.crc32(body)) + flag + body
 
 
-def imported(stored: bytes, flag: int = 0) -> Words | None:
+def imported(stored: bytes, flag: int = 0, size: int = SIZE) -> Words | None:
     """Return the variables of an environment with `flag` flag bytes, None for a wrong checksum."""
-    body = stored[4 + flag : SIZE]
+    body = stored[4 + flag : size]
     if struct.unpack("<I", stored[:4])[0] != zlib.crc32(body):
         return None
     pairs = (entry.partition("=") for entry in body.split(b"\0\0")[0].decode().split("\0"))
@@ -157,9 +157,9 @@ class TwoCopies(UBoot):
             self._save({"fleetcd_primary": found, "fleetcd_trial": "none", "fleetcd_left": "0"}, 0)
             return found
         other = "b" if primary == "a" else "a"
-        left = int(words.get("fleetcd_left", "0"))
-        if words.get("fleetcd_trial") == other and left:
-            self._save(words | {"fleetcd_left": str(left - 1)}, oldest)
+        left = words.get("fleetcd_left", "")
+        if words.get("fleetcd_trial") == other and left in set("123456789"):
+            self._save(words | {"fleetcd_left": str(int(left) - 1)}, oldest)
             return self._first_loadable(other, primary)
         return self._first_loadable(primary, other)
 
