@@ -16,7 +16,7 @@ def words(primary: str, trial: str, left: str, seq: str) -> Words:
 
 
 SETTLED, TRIAL = words("a", "none", "0", "9"), words("a", "b", "2", "9")
-LATER = words("b", "none", "0", "10")
+LATER = words("b", "none", "0", "a")
 
 CASES = [
     pytest.param([SETTLED, SETTLED], set(), id="settled"),
