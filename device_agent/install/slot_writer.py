@@ -7,9 +7,10 @@ O_DIRECT is not used: beside that it gained nothing (docs/performance.md, "Writi
 """
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from device_agent.install.holes import punch
@@ -57,33 +58,37 @@ def spans(new: bytearray, old: bytearray | None) -> tuple[Span, ...]:
 
     `old` is what is there, None if that is unknown. Zeros that are too few for a hole are written.
     """
-    found: list[Span] = []
-    for start in range(0, len(new), CHUNK):
-        end = min(start + CHUNK, len(new))
-        found.append(Span(_fate(new[start:end], old and old[start:end]), start, end))
-    return _joined(map(_worthwhile, _joined(found)))
+    fates = [_fate(new, old, start) for start in range(0, len(new), CHUNK)]
+    found, start = [], 0
+    for fate, group in groupby(fates):
+        end = min(start + CHUNK * len(list(group)), len(new))
+        found.append(Span(_worthwhile(fate, end - start), start, end))
+        start = end
+    return _joined(found)
 
 
-def _fate(new: bytearray, old: bytearray | None) -> Fate:
-    if new == old:
+def _fate(new: bytearray, old: bytearray | None, start: int) -> Fate:
+    chunk = slice(start, start + CHUNK)
+    if old is not None and new[chunk] == old[chunk]:
         return Fate.KEPT
-    return Fate.ZEROED if new == bytearray(len(new)) else Fate.WRITTEN
+    if new[start]:  # spares most chunks the look at all of their bytes
+        return Fate.WRITTEN
+    content = new[chunk]
+    return Fate.ZEROED if content == bytearray(len(content)) else Fate.WRITTEN
 
 
-def _worthwhile(span: Span) -> Span:
-    """Return `span`, or an order to write its zeros: a device takes commands by whole sectors."""
-    hole = span.length >= HOLE and span.length % CHUNK == 0
-    return span if hole or span.fate is not Fate.ZEROED else replace(span, fate=Fate.WRITTEN)
+def _worthwhile(fate: Fate, length: int) -> Fate:
+    """Return `fate`, or WRITTEN for a few zeros, or an odd end: commands take whole sectors."""
+    hole = length >= HOLE and length % CHUNK == 0
+    return fate if hole or fate is not Fate.ZEROED else Fate.WRITTEN
 
 
-def _joined(found: Iterable[Span]) -> tuple[Span, ...]:
-    joined: list[Span] = []
-    for span in found:
-        if joined and joined[-1].fate is span.fate:
-            joined[-1] = replace(joined[-1], end=span.end)
-        else:
-            joined.append(span)
-    return tuple(joined)
+def _joined(found: Sequence[Span]) -> tuple[Span, ...]:
+    return tuple(
+        Span(fate, run[0].start, run[-1].end)
+        for fate, group in groupby(found, key=lambda span: span.fate)
+        if (run := list(group))
+    )
 
 
 @dataclass(slots=True)
@@ -92,18 +97,19 @@ class Curiosity:
     reading costs more than it saves."""
 
     strange: int = 0  # blocks read in a row that had nothing in common with the image
-    passed: int = 0  # blocks not read since the last that was
+    wait: int = 0  # blocks that will be written unread before the next is read
 
     def reads(self) -> bool:
         """Say whether to read the next block."""
-        self.passed += 1
-        if self.strange >= PATIENCE and self.passed < PATIENCE:
+        if self.wait:
+            self.wait -= 1
             return False
-        self.passed = 0
         return True
 
     def learn(self, *, common: bool) -> None:
+        """Take what the block that was read had in common with the image."""
         self.strange = 0 if common else self.strange + 1
+        self.wait = PATIENCE - 1 if self.strange >= PATIENCE else 0
 
 
 class SlotWriter:
@@ -155,6 +161,7 @@ class SlotWriter:
         found = spans(self._block, old)
         if old is not None:
             self._curiosity.learn(common=any(span.fate is Fate.KEPT for span in found))
+            self._announce(self._length + self._filled + self._curiosity.wait * BLOCK)
         for span in found:
             if span.fate is not Fate.KEPT:
                 self._change(span)
@@ -166,6 +173,10 @@ class SlotWriter:
         """Return what is where the block goes, None where the slot is too short."""
         count = os.preadv(self._descriptor, [self._present], self._length)
         return self._present if count == self._filled else None
+
+    def _announce(self, offset: int) -> None:
+        """Let the kernel read the next block that will be read, while others are written."""
+        os.posix_fadvise(self._descriptor, offset, BLOCK, os.POSIX_FADV_WILLNEED)
 
     def _change(self, span: Span) -> None:
         offset = self._length + span.start

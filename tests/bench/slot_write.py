@@ -24,8 +24,8 @@ from tests.bench.loop_device import PATH, given, loop_device, settle
 from tests.bench.mender_slots import mender_slots, rootfs_artifact
 
 MIB = 1024 * 1024
-SIZE = {Scale.FULL: 256 * MIB, Scale.TINY: 2 * MIB}
-REPEATS = {Scale.FULL: 7, Scale.TINY: 1}
+SIZE = {Scale.FULL: 128 * MIB, Scale.TINY: 2 * MIB}
+REPEATS = {Scale.FULL: 5, Scale.TINY: 1}
 WITHIN = 120.0  # seconds for one write
 PAGE = 4096
 EXTENT = 256 * 1024  # bytes that change together where 95 % of an image stays

@@ -100,7 +100,8 @@ def test_where_nothing_is_the_same_only_some_blocks_are_read() -> None:
 
 @pytest.mark.parametrize("strange", [PATIENCE, 5 * PATIENCE])
 def test_the_first_block_that_is_the_same_makes_every_block_be_read_again(strange: int) -> None:
-    curiosity = Curiosity(strange=strange)
+    curiosity = Curiosity(strange=strange - 1)
+    curiosity.learn(common=False)
     assert [curiosity.reads() for _ in range(PATIENCE)] == [False] * (PATIENCE - 1) + [True]
     curiosity.learn(common=True)
     assert all(curiosity.reads() for _ in range(3))
