@@ -303,16 +303,19 @@ def _written(
         if resumable
         else source.stream(artifact)
     )
-    writer, length = SlotWriter(slot, kept.length, kept.digest, synced), kept.length
-    with closing(decompress(artifact.encoding, chunks)) as pieces:
+    length = kept.length
+    with (
+        SlotWriter(slot, kept.length, kept.digest, synced) as writer,
+        closing(decompress(artifact.encoding, chunks)) as pieces,
+    ):
         for piece in pieces:
             length += len(piece)
             if length > artifact.uncompressed_size:
                 raise _wrong_length(artifact, "more")
             writer.write(piece)
-    if length < artifact.uncompressed_size:
-        raise _wrong_length(artifact, f"{length}")
-    return writer.finish()
+        if length < artifact.uncompressed_size:
+            raise _wrong_length(artifact, f"{length}")
+        return writer.finish()
 
 
 def _wrong_length(artifact: Artifact, found: str) -> UpdateRejected:

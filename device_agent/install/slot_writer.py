@@ -1,17 +1,20 @@
 """Writes an image into an open slot: only what differs, in whole blocks, with little dirty memory.
 
 The slot is read before it is written: flash reads several times faster than it writes, and an
-interrupted write, begun again, finds what it wrote. Pages go to the device from the first block on
-and are dropped once they are there, so that an image never pushes other programs out of memory.
-O_DIRECT is not used: beside that it gained nothing (docs/performance.md, "Writing a slot").
+interrupted write, begun again, finds what it wrote. Whole blocks go past the page cache (O_DIRECT),
+which costs less and leaves nothing dirty. Where that cannot be, pages go to the device from the
+first block on and are dropped once they are there: an image never pushes out other programs.
 """
 
+import errno
+import mmap
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import groupby
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from device_agent.install.holes import punch
 
@@ -53,7 +56,10 @@ class Written:
     changed: int
 
 
-def spans(new: bytearray, old: bytearray | None) -> tuple[Span, ...]:
+Block = bytearray | mmap.mmap
+
+
+def spans(new: Block, old: bytearray | None) -> tuple[Span, ...]:
     """Return what to do with each range of the block `new`, in order and without gaps. Pure.
 
     `old` is what is there, None if that is unknown. Zeros that are too few for a hole are written.
@@ -67,7 +73,7 @@ def spans(new: bytearray, old: bytearray | None) -> tuple[Span, ...]:
     return _joined(found)
 
 
-def _fate(new: bytearray, old: bytearray | None, start: int) -> Fate:
+def _fate(new: Block, old: bytearray | None, start: int) -> Fate:
     chunk = slice(start, start + CHUNK)
     if old is not None and new[chunk] == old[chunk]:
         return Fate.KEPT
@@ -127,11 +133,24 @@ class SlotWriter:
         self._descriptor, self._length, self._digest = descriptor, length, digest
         self._synced = synced
         self._window = length  # where the window began
-        self._block, self._filled = bytearray(BLOCK), 0
+        self._block: Block = mmap.mmap(-1, BLOCK)  # begins at a page, as O_DIRECT wants
+        self._filled = 0
+        self._direct = _reopened(descriptor)
         self._present = bytearray(BLOCK)
         self._changed = 0
         self._curiosity = Curiosity()
         self._holes = True  # until the slot says that it cannot
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave_direct()
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes of the image."""
@@ -149,7 +168,9 @@ class SlotWriter:
 
     def finish(self) -> Written:
         """Write the rest, and return once all of it is on the device."""
-        del self._block[self._filled :], self._present[self._filled :]
+        self._leave_direct()  # the end may be in the middle of a sector
+        self._block = bytearray(self._block[: self._filled])
+        del self._present[self._filled :]
         self._settle()
         self._sync()
         return Written(self._digest.hexdigest(), self._length, self._changed)
@@ -183,8 +204,24 @@ class SlotWriter:
         if span.fate is Fate.ZEROED and self._holes:
             self._holes = punch(self._descriptor, offset, span.length)
         if span.fate is Fate.WRITTEN or not self._holes:
-            _write_all(self._descriptor, memoryview(self._block)[span.start : span.end], offset)
+            self._put(memoryview(self._block)[span.start : span.end], offset)
         self._changed += span.length
+
+    def _put(self, left: memoryview, offset: int) -> None:
+        while left:
+            try:
+                count = os.pwrite(self._direct or self._descriptor, left, offset)
+            except OSError as error:
+                if self._direct is None or error.errno != errno.EINVAL:
+                    raise
+                self._leave_direct()  # its sectors are larger than our chunks
+                continue
+            left, offset = left[count:], offset + count
+
+    def _leave_direct(self) -> None:
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
 
     def _sync(self) -> None:
         os.fsync(self._descriptor)
@@ -193,7 +230,9 @@ class SlotWriter:
         self._window = self._length
 
 
-def _write_all(descriptor: int, left: memoryview, offset: int) -> None:
-    while left:
-        count = os.pwrite(descriptor, left, offset)
-        left, offset = left[count:], offset + count
+def _reopened(descriptor: int) -> int | None:
+    """Return a descriptor that writes past the page cache, None where there is no such thing."""
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        return None
