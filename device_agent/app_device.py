@@ -88,7 +88,7 @@ def _scheme(boot: Boot) -> "Scheme":
     if boot.variables == "mender":
         from device_agent.boot.mender_scheme import MenderScheme
 
-        return MenderScheme.of_devices(boot.slots)
+        return MenderScheme.of_devices({name: path.resolve() for name, path in boot.slots.items()})
     from device_agent.boot.scheme import FleetcdScheme
 
     return FleetcdScheme()
