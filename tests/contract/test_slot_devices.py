@@ -1,5 +1,7 @@
 """What the slot writer promises holds for block devices as for files: a loop device is one."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -151,6 +153,31 @@ def test_a_slot_that_cannot_have_holes_gets_zeros(
     assert fill(slot, bytes(5 * MIB)).changed == 5 * MIB
     assert held(slot, 5 * MIB) == bytes(5 * MIB)
     assert asked == [0]
+
+
+def test_a_slot_that_cannot_be_written_past_the_cache_is_written_through_it(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_writer, "_reopened", lambda descriptor: None)
+    assert fill(slot, NOISE).changed == len(NOISE)
+    assert held(slot, len(NOISE)) == NOISE
+
+
+def test_sectors_larger_than_expected_cost_the_way_past_the_cache_and_not_the_write(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, real = [], os.pwrite
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            refused.append(offset)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    fill(slot, NOISE)
+    assert held(slot, len(NOISE)) == NOISE
+    assert refused == [0]
 
 
 def test_a_hole_that_the_kernel_refuses_is_an_error(slot: Slot) -> None:
