@@ -158,7 +158,7 @@ def test_a_slot_that_cannot_have_holes_gets_zeros(
 def test_a_slot_that_cannot_be_written_past_the_cache_is_written_through_it(
     slot: Slot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot_writer, "_reopened", lambda descriptor: None)
+    monkeypatch.setattr(slot_writer, "_reopened", lambda _: None)
     assert fill(slot, NOISE).changed == len(NOISE)
     assert held(slot, len(NOISE)) == NOISE
 
