@@ -98,7 +98,7 @@ def _in_turn(
     took = [run for run, _ in runs]
     mib, name = mine.size / MIB, f"slot, {mine.encoding}"
     peer = Peer(
-        f"{UNPACK[mine.encoding]} | dd bs=1M conv=fsync", tuple(mib / time for _, time in runs)
+        f"{UNPACK[mine.encoding]}, piped to dd conv=fsync", tuple(mib / time for _, time in runs)
     )
     yield Figure(f"{name}, write", "MiB/s", tuple(mib / one.write for one in took), peer)
     yield Figure(f"{name}, read back", "MiB/s", tuple(mib / one.read for one in took))
@@ -145,7 +145,7 @@ def _mostly_there(
     differ = sum(1 for _ in _extents(new.size)) * EXTENT / MIB
     given = tuple(one.given / MIB for one in took)
     yield Figure(f"{name}, written", "MiB", given, Peer("the bytes that differ", (differ,)))
-    peer = Peer("zstd -dc | dd bs=1M conv=fsync", tuple(mib / time for time in times))
+    peer = Peer("zstd -dc, piped to dd conv=fsync", tuple(mib / time for time in times))
     yield Figure(f"{name}, write", "MiB/s", tuple(mib / one.write for one in took), peer)
 
 
