@@ -2,7 +2,7 @@
 
 The slot is read before it is written: flash reads several times faster than it writes, and an
 interrupted write, begun again, finds what it wrote. Whole blocks go past the page cache (O_DIRECT),
-which costs less and leaves nothing dirty. Where that cannot be, pages go to the device from the
+which leaves nothing of them dirty. Where that cannot be, pages go to the device from the
 first block on and are dropped once they are there: an image never pushes out other programs.
 """
 
