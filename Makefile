@@ -3,15 +3,19 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 BASE_PACKAGES := git zstd
 TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount libubootenv-tool e2fsprogs fdisk grub-common grub-emu
-CI_PACKAGES := $(TEST_PACKAGES) mender-artifact mender-client python3-cryptography
+QEMU_PACKAGES := $(BASE_PACKAGES) qemu-system-arm u-boot-qemu u-boot-tools mmdebstrap e2fsprogs \
+	fdisk mtools dosfstools
+CI_PACKAGES := $(TEST_PACKAGES) $(QEMU_PACKAGES) mender-artifact mender-client python3-cryptography
 
-.PHONY: help setup demo agent test test-ci conformance check bench docs format schemas requirements clean
+.PHONY: help setup demo agent test test-ci test-qemu qemu-demo conformance check bench docs format schemas requirements clean
 
 help:
 	@echo "make demo     watch a Git commit roll out over a dozen devices, and a bad one being stopped"
 	@echo "make agent    the agent as one file in dist/, for devices with Python 3.11"
 	@echo "make test     unit, property, golden, contract, power-cut and end-to-end tests (15 minutes at most)"
 	@echo "make test-ci  the longer ones: pairs of power cuts, every cut point"
+	@echo "make test-qemu  of those, the boards in QEMU: real bootloader, real power cuts"
+	@echo "make qemu-demo  watch an update, and one that falls back, on a board's serial console"
 	@echo "make conformance MENDER_CASES=FILE  run a file of behavioural cases against the agent"
 	@echo "make check    format, lint, types, import contracts, generated files"
 	@echo "make bench    measure; figures are explained in docs/performance.md"
@@ -33,6 +37,14 @@ test:
 test-ci:
 	@.ci/setup $(CI_PACKAGES)
 	@$(PY) -m tests.budget 40 -m "ci" $(ARGS)
+
+test-qemu:
+	@.ci/setup $(QEMU_PACKAGES)
+	@FLEETCD_TEST_WORKERS=1 $(PY) -m tests.budget 8 -m "qemu" $(ARGS)
+
+qemu-demo:
+	@.ci/setup $(QEMU_PACKAGES)
+	@$(PY) -m tests.qemu
 
 conformance: setup
 	@$(PY) -m tests.conformance.mender_cases $(MENDER_CASES) $(ARGS)
@@ -65,4 +77,4 @@ requirements: setup
 	done
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache build dist
