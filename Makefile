@@ -14,7 +14,7 @@ help:
 	@echo "make agent    the agent as one file in dist/, for devices with Python 3.11"
 	@echo "make test     unit, property, golden, contract, power-cut and end-to-end tests (15 minutes at most)"
 	@echo "make test-ci  the longer ones: pairs of power cuts, every cut point"
-	@echo "make test-qemu  of those, the boards in QEMU: real bootloader, real power cuts"
+	@echo "make test-qemu  a board in QEMU by hand: real bootloader, real power cuts"
 	@echo "make qemu-demo  watch an update, and one that falls back, on a board's serial console"
 	@echo "make conformance MENDER_CASES=FILE  run a file of behavioural cases against the agent"
 	@echo "make check    format, lint, types, import contracts, generated files"
@@ -32,7 +32,7 @@ agent: setup
 
 test:
 	@.ci/setup $(TEST_PACKAGES)
-	@$(PY) -m tests.budget 15 -m "not ci" $(ARGS)
+	@$(PY) -m tests.budget 15 -m "not ci and not qemu" $(ARGS)
 
 test-ci:
 	@.ci/setup $(CI_PACKAGES)

@@ -12,7 +12,7 @@ from schemas.wire.status import Phase
 from tests.qemu.host import Host
 from tests.qemu.machine import Board
 
-pytestmark = [pytest.mark.qemu, pytest.mark.ci]
+pytestmark = pytest.mark.qemu
 
 PATIENCE = 240.0  # seconds for one update; three times what it takes on two idle cores
 NOISE = 32 * 1024 * 1024  # bytes; the next image has to write over as many
