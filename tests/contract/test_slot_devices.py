@@ -29,7 +29,10 @@ SIZE = 8 * MIB  # bytes of a slot
 NOISE = random.Random(1).randbytes(5 * MIB + 300)  # its end is no sector's
 LOSETUP = shutil.which("losetup", path="/usr/sbin:/sbin:/usr/bin:/bin")
 LOOPS = bool(LOSETUP) and os.geteuid() == 0 and Path("/dev/loop-control").exists()
-KINDS = ("file", "loop device") if LOOPS else ("file",)
+needs_loops = pytest.mark.skipif(
+    not LOOPS, reason="needs root and loop devices (apt install mount)"
+)
+KINDS = ("file", pytest.param("loop device", marks=needs_loops))
 
 
 class Slot(Protocol):
@@ -220,7 +223,7 @@ def test_an_image_larger_than_the_slot_is_refused_untouched(slot: Slot, tmp_path
     assert held(slot, SIZE) == bytes(SIZE)
 
 
-@pytest.mark.skipif(not LOOPS, reason="needs root and loop devices (apt install mount)")
+@needs_loops
 def test_a_slot_that_is_mounted_is_refused_untouched(tmp_path: Path) -> None:
     slot, point = FileSlot(tmp_path / "disk.img"), tmp_path / "mnt"
     point.mkdir()

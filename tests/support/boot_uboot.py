@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -70,7 +71,7 @@ class Recorder:
         return [*states, self._disk.read_bytes()]
 
 
-class UBoot:
+class UBoot(ABC):
     """A board that U-Boot starts; subclasses say how it stores its variables and what it does."""
 
     def __init__(self, directory: Path) -> None:
@@ -82,12 +83,13 @@ class UBoot:
         self.unloadable: set[str] = set()
         self.power_cycle()
 
+    @abstractmethod
     def configure(self) -> list[Path]:
-        raise NotImplementedError
+        """Write the fw_env.config files, and return them."""
 
+    @abstractmethod
     def boot(self) -> str:
         """Return the slot whose kernel was loaded."""
-        raise NotImplementedError
 
     def scheme(self) -> Scheme:
         return FleetcdScheme()
