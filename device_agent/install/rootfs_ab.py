@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from device_agent import durable
+from device_agent.background import disk_as_usual, in_background
 from device_agent.core.component import Component, RebootNeed
 from device_agent.errors import InstallFailed, UpdateRejected
 from device_agent.install.decompress import decompress
@@ -82,14 +83,15 @@ class RootfsAB:
             try:
                 _refuse_too_large(artifact, capacity(slot), name)
                 self._bootloader.cancel()
-                self._fill(name, slot, artifact, source)
+                with in_background():
+                    self._fill(name, slot, artifact, source)
             finally:
                 os.close(slot)
 
     def install(self, component: Component) -> None:
         """Read the slot back from the device, and compare it with what was written."""
         marker = self._marker(component)
-        with self._failing(FailureClass.INSTALL, f"slot {marker.slot}"):
+        with self._failing(FailureClass.INSTALL, f"slot {marker.slot}"), in_background():
             found = _read_back(self._slots[marker.slot], marker.length)
         if found != marker.sha256:
             raise InstallFailed(
@@ -166,7 +168,8 @@ class RootfsAB:
 
         def claim(length: int, sha256: str) -> None:
             marker = Marker(name, sha256, length, artifact.sha256)
-            durable.write(self._marker_path, encode(marker) + b"\n")
+            with disk_as_usual():
+                durable.write(self._marker_path, encode(marker) + b"\n")
 
         if not kept.length:
             durable.remove(self._marker_path)

@@ -53,7 +53,7 @@ class _Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=environment,
-                start_new_session=True,
+                process_group=0,  # in our session: it shares what that yields (background.py)
             )
         except OSError as error:
             raise InstallFailed(
