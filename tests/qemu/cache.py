@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[2]
 DIRECTORY = SOURCE / ".cache" / "qemu"
 
 
-def kept(name: str, inputs: list[bytes], make: Callable[[Path], None]) -> Path:
+def kept(name: str, inputs: list[bytes], make: Callable[[Path], object]) -> Path:
     """Return the file `name` as `make` makes it; made anew only when `inputs` changed."""
     digests = (hashlib.sha256(item).digest() for item in inputs)
     key = hashlib.sha256(b"".join(digests)).hexdigest()[:16]

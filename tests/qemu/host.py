@@ -1,8 +1,9 @@
-"""What a board talks to: repository, reconciler, gateway and tree on this machine's loopback."""
+"""What boards talk to: repository, reconciler, gateway and tree on this machine's loopback."""
 
-import json
+import random
 import subprocess
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,11 +22,15 @@ from reconciler.adapters.signers import load_signer
 from reconciler.adapters.tree_view import TreeView
 from reconciler.demo.stack import LOOPBACK, ROLLOUTS, Stack, free_port
 from schemas.canonical import key_id
-from tests.qemu.disk import COPIES, ENVIRONMENT, PARTITIONS, Disk, make_disk
+from tests.qemu.disk import make_disk
+from tests.qemu.kind import Kind
+from tests.qemu.partitions import Disk
+from tests.qemu.programs import run
 from tests.qemu.rootfs import agent_archive, personal, rootfs
 
 GUESTS_NAME_FOR_US = "10.0.2.2"  # QEMU's user networking
-BOARD = "board-1"
+OWN_FILES = {"app/settings": 3_000, "app/db/records": 700_000, "app/empty": 0}  # bytes of each
+CHECKS = ("network", "command:test ! -e /etc/sick")
 POLICY = """\
 apiVersion: fleetcd/v1
 kind: RolloutPolicy
@@ -33,20 +38,59 @@ metadata:
   name: demo
 spec:
   stages:
+    - {name: canary, count: 1}
     - {name: all, percent: 100}
   gate: {success: 100, minFinished: 1, attemptTimeout: 10m, reportLost: 10m}
   onFailure: rollback
 """
+AGENT = """\
+[device]
+name = "@NAME@"
+state = "/data/fleetcd"
+facts = {{ hardware = "{hardware}" }}
+
+[server]
+tree = "{url}/tree"
+gateway = "{url}"
+ca = "/etc/fleetcd/ca.pem"
+
+[trust]
+root = "/etc/fleetcd/root.json"
+
+{boot}
+watchdog = "/dev/watchdog"
+watchdog_timeout = 30
+
+[machine]
+reboot = ["/bin/busybox", "reboot", "-f"]
+
+[poll]
+interval = 2
+initial_delay = 1
+
+[reports]
+heartbeat = 10
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A board's name and key id, and what the factory puts on its data partition."""
+
+    name: str
+    key: str
+    data: Path
 
 
 class Host(Stack):
-    """A demo installation whose devices are boards: it makes their images and their disks."""
+    """A demo installation whose devices are boards of one kind: makes their images and disks."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, kind: Kind, *, boards: int = 1) -> None:
         super().__init__(directory, devices=0, policy=POLICY)
+        self.kind, self._boards = kind, boards
 
     def prepare(self) -> None:
-        """Make keys, tree, certificates and repository; a fleet of one board; the first image."""
+        """Make keys, tree, certificates and repository; a fleet of boards; the plain image."""
         port = free_port()
         made = initialise(
             self.directory / "server",
@@ -64,17 +108,28 @@ class Host(Stack):
         self.session.trust_env = False
         self.session.verify = str(made.ca)
         self.session.headers["Authorization"] = f"Bearer {made.operator_token}"
-        self._plain = rootfs(agent_archive())
-        self._make_key()
+        # A copy: another run may make the kept one anew.
+        self._plain = self.directory / "plain.ext4"
+        run("cp", "--sparse=always", rootfs(self.kind, agent_archive()), self._plain)
+        self.boards = tuple(
+            _identity(self.directory, f"board-{number + 1}") for number in range(self._boards)
+        )
         (made.clone / "policies" / "demo.yaml").write_text(POLICY, encoding="utf-8")
+        listed = "".join(
+            f'    - {{name: {board.name}, key: "{board.key}", labels: {{product: kiosk}}}}\n'
+            for board in self.boards
+        )
         (made.clone / "inventory" / "demo.yaml").write_text(
             "apiVersion: fleetcd/v1\nkind: DeviceList\nmetadata:\n  name: demo\nspec:\n"
-            f'  devices:\n    - {{name: {BOARD}, key: "{self.key}", labels: {{product: kiosk}}}}\n',
+            f"  devices:\n{listed}",
             encoding="utf-8",
         )
 
-    def image(self, version: str) -> Path:
-        """Return the root filesystem that says it is `version`."""
+    def image(self, version: str, extra: Mapping[str, str] | None = None) -> Path:
+        """Return the root filesystem that says it is `version`, with `extra` files, by path.
+
+        `/etc/story` is run by init before the agent; with `/etc/sick` the image is not healthy.
+        """
         path = self.directory / f"image-{version}.ext4"
         if not path.exists():
             files = {
@@ -83,15 +138,22 @@ class Host(Stack):
                 "/etc/fleetcd/ca.pem": self.made.ca.read_bytes(),
                 "/etc/fleetcd/root.json": self.made.root.read_bytes(),
             }
-            for number, at in enumerate(COPIES):
-                place = f"{PARTITIONS['variables'].device} {at:#x} {ENVIRONMENT:#x}\n"
-                files[f"/etc/fw_env.{number}.config"] = place.encode()
+            files |= self.kind.image_files()
+            files |= {name: content.encode() for name, content in (extra or {}).items()}
             personal(self._plain, files, path)
         return path
 
-    def disk(self, version: str) -> Disk:
-        """Make the disk that a board leaves the factory with, running `version`."""
-        return make_disk(self.directory, self.image(version), self.directory / "data")
+    def noise(self, version: str, size: int) -> Path:
+        """Return an image of `size` random bytes."""
+        path = self.directory / f"image-{version}.ext4"
+        path.write_bytes(random.Random(version).randbytes(size))
+        return path
+
+    def disk(self, version: str, board: Identity | None = None) -> Disk:
+        """Make the disk that a board (default: the first) leaves the factory with."""
+        board = board or self.boards[0]
+        file = self.directory / f"{board.name}.disk"
+        return make_disk(self.kind, file, self.image(version), board.data)
 
     def release_image(self, version: str, image: Path) -> None:
         """Release an image, compressed, and let the fleet want it."""
@@ -99,7 +161,7 @@ class Host(Stack):
         argv = ["zstd", "-q", "-f", "-3", "-T2", str(image), "-o", str(packed)]
         subprocess.run(argv, check=True, timeout=120)
         add_release(
-            NewRelease("demo-os", version, packed),
+            NewRelease("demo-os", version, packed, checks=CHECKS, within="20s"),
             repository=self.made.clone,
             tree=self.made.tree,
             signers=(load_signer(f"file:{self.made.keys / 'release.pem'}"),),
@@ -108,9 +170,10 @@ class Host(Stack):
         self.want(version)
         self.commit(f"Ship demo-os {version}")
 
-    def runs(self) -> str | None:
-        """Return the release that the board last reported to run."""
-        reported: dict[str, str] = self.api("GET", f"devices/{self.key}")["components"]
+    def runs(self, board: Identity | None = None) -> str | None:
+        """Return the release that a board (default: the first) last reported to run."""
+        key = (board or self.boards[0]).key
+        reported: dict[str, str] = self.api("GET", f"devices/{key}")["components"]
         return reported.get("os")
 
     def refusals(self) -> list[str]:
@@ -118,46 +181,25 @@ class Host(Stack):
         status = self.status()
         return [refused.reason for refused in status.ledger] if status else []
 
-    def _make_key(self) -> None:
-        """Make the board's key where its data partition will have it."""
-        state = self.directory / "data" / "fleetcd"
-        state.mkdir(parents=True, mode=0o700)
-        private = ec.generate_private_key(ec.SECP256R1())
-        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (state / "device.key").write_bytes(pem)
-        (state / "device.key").chmod(0o600)
-        public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        self.key = key_id(public)
-
     def _config(self) -> str:
-        """Return agent.toml. A JSON string is a TOML string."""
-        return f"""\
-[device]
-name = {json.dumps(BOARD)}
-state = "/data/fleetcd"
-facts = {{ hardware = "qemu-virt" }}
+        """Return agent.toml; init puts in the name."""
+        return AGENT.format(
+            hardware=f"qemu-{self.kind.name}", url=self.address, boot=self.kind.boot_section()
+        )
 
-[server]
-tree = {json.dumps(f"{self.address}/tree")}
-gateway = {json.dumps(self.address)}
-ca = "ca.pem"
 
-[trust]
-root = "root.json"
-
-[boot]
-bootloader = "uboot"
-variables = "fleetcd"
-environments = ["/etc/fw_env.0.config", "/etc/fw_env.1.config"]
-slots = {{ a = "{PARTITIONS["root-a"].device}", b = "{PARTITIONS["root-b"].device}" }}
-
-[machine]
-reboot = ["/bin/busybox", "reboot", "-f"]
-
-[poll]
-interval = 2
-initial_delay = 1
-
-[reports]
-heartbeat = 10
-"""
+def _identity(directory: Path, name: str) -> Identity:
+    """Make a key where the board's data partition will have it, and files that are not ours."""
+    data = directory / f"{name}.data"
+    state = data / "fleetcd"
+    state.mkdir(parents=True, mode=0o700)
+    private = ec.generate_private_key(ec.SECP256R1())
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (state / "device.key").write_bytes(pem)
+    (state / "device.key").chmod(0o600)
+    (data / "name").write_text(name)
+    for path, size in OWN_FILES.items():
+        (data / path).parent.mkdir(parents=True, exist_ok=True)
+        (data / path).write_bytes(random.Random(f"{name} {path}").randbytes(size))
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Identity(name, key_id(public), data)

@@ -4,11 +4,12 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.qemu.disk import UBOOT, Disk
+from tests.qemu.partitions import Disk
 
 MOST_STARTS = 30  # of one board; more of them are a loop
 CONSOLE_LIMIT = 16 * 1024 * 1024  # bytes
@@ -19,6 +20,15 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1bc|[\r\0]")
 
 def unheard(piece: str) -> None:
     """What a board whose console nobody watches is heard by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a test attaches to a board: `log` records every write to the disk (blklogwrites), and
+    the port `forward[0]` of our loopback leads to the board's port `forward[1]`."""
+
+    log: Path | None = None
+    forward: tuple[int, int] | None = None
 
 
 class BoardError(Exception):
@@ -32,8 +42,15 @@ class Board:
     again. A context manager: ends with the power off. `hear` gets what the console says, in pieces.
     """
 
-    def __init__(self, disk: Disk, console: Path, hear: Callable[[str], object] = unheard) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        console: Path,
+        hear: Callable[[str], object] = unheard,
+        wiring: Wiring | None = None,
+    ) -> None:
         self.disk, self.console = disk, console
+        self._wiring = wiring or Wiring()
         self._hear, self._heard = hear, 0
         self.starts = 0
         self._seen = 0  # characters of the console that a wait has used up
@@ -69,11 +86,15 @@ class Board:
         """Return when `true()`, with restarts until then; else raise BoardError."""
         deadline = time.monotonic() + seconds
         while not true():
-            self._listen()
-            self._go_on()
+            self.look()
             if time.monotonic() > deadline:
                 raise self._error(f"not within {seconds:.0f} s: {what}")
             time.sleep(TICK)
+
+    def look(self) -> None:
+        """Hear what the console said, and start a board again that went down for a restart."""
+        self._listen()
+        self._go_on()
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +121,7 @@ class Board:
             raise self._error(f"started {MOST_STARTS} times")
         self.starts += 1
         # setpriv: whatever becomes of the test, the machine ends with it.
-        argv = ["setpriv", "--pdeathsig", "KILL", "qemu-system-aarch64", *self._arguments()]
+        argv = ["setpriv", "--pdeathsig", "KILL", *self._arguments()]
         self._process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -118,14 +139,25 @@ class Board:
         return BoardError(f"{what}; the console ends with:\n{self._text()[-3000:]}")
 
     def _arguments(self) -> tuple[str, ...]:
+        forward = self._wiring.forward
+        ports = f",hostfwd=tcp:127.0.0.1:{forward[0]}-:{forward[1]}" if forward else ""
         return (
-            *("-accel", "tcg", "-machine", "virt", "-cpu", "cortex-a53", "-m", "512"),
-            *("-nodefaults", "-display", "none", "-no-reboot", "-bios", str(UBOOT)),
-            *("-drive", f"if=pflash,unit=1,format=raw,file={self.disk.flash}"),
-            *("-drive", f"if=none,id=disk,format=raw,cache=writeback,file={self.disk.file}"),
+            *self.disk.kind.machine(self.disk),
+            *("-accel", "tcg", "-nodefaults", "-display", "none", "-no-reboot"),
+            *self._drive(),
             *("-device", "nvme,drive=disk,serial=fleetcd"),
             # The board reaches 127.0.0.1 of this machine, and nothing else does, as 10.0.2.2.
-            *("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="),
+            *("-netdev", f"user,id=net{ports}", "-device", "virtio-net-pci,netdev=net,romfile="),
             *("-chardev", f"file,id=console,append=on,path={self.console}"),
             *("-serial", "chardev:console"),
+        )
+
+    def _drive(self) -> tuple[str, ...]:
+        file, log = self.disk.file, self._wiring.log
+        if log is None:
+            return ("-drive", f"if=none,id=disk,format=raw,cache=writeback,file={file}")
+        return (
+            *("-blockdev", f"driver=file,node-name=file,filename={file}"),
+            *("-blockdev", f"driver=file,node-name=log,filename={log}"),
+            *("-blockdev", "driver=blklogwrites,node-name=disk,file=file,log=log,log-append=on"),
         )

@@ -1,4 +1,4 @@
-"""Root filesystem images for arm64: Debian's packages, unpacked, and the agent's archive.
+"""Root filesystem images: Debian's packages, unpacked, and the agent's archive.
 
 Without mounts, loop devices or emulation: nothing of the other processor is run here.
 """
@@ -10,44 +10,64 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.qemu.cache import SOURCE, kept
+from tests.qemu.kind import Kind
+from tests.qemu.partitions import SLOT
 from tests.qemu.programs import run
 
-SIZE = 112 * 1024 * 1024  # bytes of an image, and of a slot
-PACKAGES = (
-    *("linux-image-cloud-arm64", "busybox-static", "libubootenv-tool", "zstd"),
-    *("python3", "python3-cryptography"),
-)
+PACKAGES = ("busybox-static", "zstd", "python3", "python3-cryptography")
 # What the packages bring and a device with this little does not use.
 LEFT_OUT = (
     *("./dev/*", "./boot/*", "./lib/modules/*", "./usr/share/*", "./var/*", "./usr/lib/klibc"),
     *("./lib/udev", "./lib/systemd", "./bin/udevadm", "./etc/*", "./usr/lib/linux-image*"),
-    *("./usr/lib/aarch64-linux-gnu/perl*", "./usr/lib/aarch64-linux-gnu/gconv", "./usr/bin/perl*"),
-    *("./lib/aarch64-linux-gnu/security", "./usr/lib/python3.11/pydoc_data", "./usr/bin/pzstd"),
+    *(
+        "./usr/lib/*-linux-gnu/perl*",
+        "./usr/lib/*-linux-gnu/gconv",
+    ),
+    *("./usr/lib/*-linux-gnu/libstdc++*", "./usr/lib/*-linux-gnu/libdb-*"),
+    *("./lib/*-linux-gnu/security", "./usr/lib/apt"),
+    *(f"./usr/lib/python3.11/{name}" for name in ("pydoc_data", "test", "lib2to3", "ensurepip")),
 )
 # In the order in which they are loaded; NVMe and ext4 are built into this kernel.
 MODULES = (
     *("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"),
-    *("failover", "net_failover", "virtio_net"),
+    *("failover", "net_failover", "virtio_net", "watchdog"),
 )
-COMMANDS = ("cat", "insmod", "ip", "mkdir", "mount", "reboot", "sh", "sleep", "sync")  # of busybox
-DIRECTORIES = ("data", "dev", "etc/fleetcd", "proc", "run", "sys", "tmp", "var", "boot")
+WATCHDOG = "softdog"  # loaded by init itself, with its time
+# Of all that packages bring, what is needed; a kind of board may name more.
+PROGRAMS = ("busybox", "python3", "python3.11", "zstd")
+COMMANDS = (
+    "cat",
+    "insmod",
+    "ip",
+    "mkdir",
+    "mount",
+    "reboot",
+    "sed",
+    "sh",
+    "sleep",
+    "sync",
+    "test",
+)  # of busybox
+DIRECTORIES = ("data", "dev", "etc/fleetcd", "proc", "run", "sys", "tmp", "var", "boot/fleetcd")
 GUEST = Path(__file__).parent / "guest"
 
 
-def rootfs(archive: Path) -> Path:
+def rootfs(kind: Kind, archive: Path) -> Path:
     """Return an image with the agent's `archive`, but no configuration: see personal()."""
-    packages = debian()
+    packages = debian(kind)
     code = Path(__file__).read_bytes()
-    inputs = [packages.name.encode(), code, archive.read_bytes()]
+    inputs = [packages.name.encode(), str(SLOT).encode(), code, archive.read_bytes()]
     inputs += [path.read_bytes() for path in sorted(GUEST.iterdir())]
-    return kept("rootfs.ext4", inputs, lambda image: _make(image, packages, archive))
+    made = f"rootfs_{kind.name}.ext4"
+    return kept(made, inputs, lambda image: _make(image, kind, archive))
 
 
-def debian() -> Path:
+def debian(kind: Kind) -> Path:
     """Return an archive of Debian's packages as they lie on a disk before they are configured."""
-    argv = ["mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64"]
-    argv += [f"--include={','.join(PACKAGES)}", "bookworm"]
-    return kept("debian.tar", ["\n".join(argv).encode()], lambda tar: run(*argv, tar))
+    argv = ["mmdebstrap", "--quiet", "--variant=extract", f"--architectures={kind.architecture}"]
+    argv += [f"--include={','.join(PACKAGES + kind.packages)}", "bookworm"]
+    made = f"debian_{kind.name}.tar"
+    return kept(made, ["\n".join(argv).encode()], lambda tar: run(*argv, tar))
 
 
 def personal(image: Path, files: Mapping[str, bytes], target: Path) -> None:
@@ -72,18 +92,22 @@ def personal(image: Path, files: Mapping[str, bytes], target: Path) -> None:
                 raise RuntimeError(f"{path} could not be written into {target}")
 
 
-def _make(image: Path, packages: Path, archive: Path) -> None:
+def _make(image: Path, kind: Kind, archive: Path) -> None:
+    packages = debian(kind)
     with TemporaryDirectory() as scratch:
         root = Path(scratch) / "root"
         root.mkdir()
         left_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
         run("tar", "-C", root, "-xf", packages, *left_out)
+        for place in ("bin", "sbin", "usr/bin", "usr/sbin"):
+            for program in (root / place).iterdir():
+                if program.name not in PROGRAMS + kind.programs:
+                    program.unlink()
         for name in DIRECTORIES:
             (root / name).mkdir(parents=True, exist_ok=True)
         _kernel(root, packages, Path(scratch))
         for name in COMMANDS:
-            if not any((root / place / name).exists() for place in ("bin", "sbin")):
-                (root / "bin" / name).symlink_to("busybox")
+            (root / "bin" / name).symlink_to("busybox")
         (root / "var" / "lock").symlink_to("/run/lock")
         _install(GUEST / "init", root / "sbin" / "init")
         _install(archive, root / "usr" / "bin" / "fleetcd-agent")
@@ -91,7 +115,7 @@ def _make(image: Path, packages: Path, archive: Path) -> None:
         shutil.copytree(archive.parent / "modules" / "v3", modules)
         _compile(root)
         argv = ["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-O", "^has_journal"]
-        run(*argv, "-E", "root_owner=0:0", "-d", root, image, f"{SIZE // 1024}K")
+        run(*argv, "-E", "root_owner=0:0", "-d", root, image, f"{SLOT // 1024}K")
 
 
 def _kernel(root: Path, packages: Path, scratch: Path) -> None:
@@ -102,7 +126,7 @@ def _kernel(root: Path, packages: Path, scratch: Path) -> None:
     (kernel,) = (whole / "boot").glob("vmlinuz-*")
     shutil.copy(kernel, root / "boot" / "vmlinuz")
     (root / "lib" / "modules").mkdir(parents=True, exist_ok=True)
-    for name in MODULES:
+    for name in (*MODULES, WATCHDOG):
         (module,) = whole.rglob(f"{name}.ko")
         shutil.copy(module, root / "lib" / "modules")
     (root / "lib" / "modules" / "order").write_text("\n".join(MODULES) + "\n")

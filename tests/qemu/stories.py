@@ -1,0 +1,184 @@
+"""What happens to a board on its way through releases, good and bad; the same on every kind.
+
+The stories of a class run in this order on one board. Each leaves it at rest with a committed image
+that is whole, the files of others on its data partition as they were, and an honest report.
+"""
+
+import random
+import time
+
+from schemas.wire.status import Phase
+from tests.qemu.host import OWN_FILES, Host
+from tests.qemu.kind import Kind
+from tests.qemu.machine import Board
+from tests.qemu.partitions import tree
+
+PATIENCE = 240.0  # seconds for one update; several times what it takes on two idle cores
+NOISE = 8 * 1024 * 1024  # bytes
+CUTS = 10
+LAST_CUT = 15.0  # seconds after init began; an update is committed by then
+FILLER = 23 * 1024 * 1024  # bytes; TBD
+PANICS = "exit 1\n"
+HANGS = "echo init: hangs now; while :; do sleep 1000; done\n"
+ALONE = "ip link set eth0 down\n"
+
+
+class Tale:
+    """A board with the installation that it belongs to, from the factory with image 1 on."""
+
+    def __init__(self, host: Host, board: Board) -> None:
+        self.host, self.board = host, board
+        self.version, self.slot = "1", "a"  # what is committed
+        self._looks = 0
+
+    @property
+    def other(self) -> str:
+        return "b" if self.slot == "a" else "a"
+
+    def runs(self, version: str, slot: str) -> None:
+        """Wait until init says that it runs this image, from this slot."""
+        self.board.wait_for(rf"init: image {version}, .*fleetcd\.slot={slot}", PATIENCE)
+
+    def starts(self) -> None:
+        """Switch the board on: what is committed runs, and no hand is needed."""
+        self.board.power_on()
+        self.runs(self.version, self.slot)
+
+    def ends(self, version: str, phase: Phase) -> None:
+        """Wait until the rollout of `version` has come to this end."""
+
+        def ended() -> bool:
+            status = self.host.status()
+            rollout = status.rollout if status else None
+            wanted = f"demo-os@{version}"
+            asked = rollout and rollout.content.components["os"].release == wanted
+            return bool(asked and rollout and rollout.phase is phase)
+
+        self.board.wait_until(ended, PATIENCE, f"the rollout of {version} is {phase}")
+
+    def updates(self, version: str) -> None:
+        """Wait for a trial of `version` in the other slot, its commit and its report."""
+        self.runs(version, self.other)
+        self.ends(version, Phase.COMPLETED)
+        self.version, self.slot = version, self.other
+
+    def is_refused(self, version: str, reason: str) -> None:
+        """Wait until what was committed before runs, and the fleet knows why."""
+        self.runs(self.version, self.slot)
+        self.ends(version, Phase.ROLLED_BACK)
+        assert reason in self.host.refusals()[-1]
+
+    def rests(self) -> None:
+        """Cut the power, and look at the disk from outside: all is as it should be."""
+        reports = f"demo-os@{self.version}"
+        if self.version != "1":  # image 1 was never a release
+            heard = f"the board reports {reports}"
+            self.board.wait_until(lambda: self.host.runs() == reports, PATIENCE, heard)
+        self.board.power_off()
+        self.is_whole()
+        for copy in self.board.disk.variables():
+            assert copy is not None
+            assert (copy["fleetcd_primary"], copy["fleetcd_trial"]) == (self.slot, "none")
+
+    def is_whole(self) -> None:
+        """The committed slot holds its image, and the data partition what others left there."""
+        image = self.host.image(self.version).read_bytes()
+        assert self.board.disk.read(f"root-{self.slot}", len(image)) == image
+        self._looks += 1
+        found = tree(self.board.disk.data(self.host.directory / f"data-{self._looks}"))
+        made = tree(self.host.boards[0].data)
+        assert {path: found[path] for path in OWN_FILES} == {path: made[path] for path in OWN_FILES}
+
+
+class BoardStories:
+    """Subclasses say for which `kind` of board, and in which order the tests run: this one."""
+
+    kind: Kind
+
+    def test_an_update_runs_on_trial_and_is_committed(self, tale: Tale) -> None:
+        tale.starts()
+        tale.updates("2")
+        tale.rests()
+
+    def test_an_image_of_noise_falls_back(self, tale: Tale) -> None:
+        tale.host.release_image("3", tale.host.noise("3", NOISE))
+        tale.starts()
+        tale.board.wait_for(f"fleetcd: slot {tale.other} (does not|cannot)", PATIENCE)
+        tale.is_refused("3", "1 of 1 failed: 1 reboot")
+        tale.rests()
+
+    def test_an_image_that_panics_falls_back(self, tale: Tale) -> None:
+        tale.host.release_image("4", tale.host.image("4", {"/etc/story": PANICS}))
+        tale.starts()
+        tale.board.wait_for("Kernel panic", PATIENCE)
+        tale.is_refused("4", "1 of 1 failed: 1 reboot")
+        tale.rests()
+
+    def test_an_image_that_hangs_in_userspace_falls_back(self, tale: Tale) -> None:
+        tale.host.release_image("5", tale.host.image("5", {"/etc/story": HANGS}))
+        tale.starts()
+        tale.board.wait_for("init: hangs now", PATIENCE)
+        tale.is_refused("5", "1 of 1 failed: 1 reboot")
+        tale.rests()
+
+    def test_an_image_that_is_not_healthy_goes_back(self, tale: Tale) -> None:
+        tale.host.release_image("6", tale.host.image("6", {"/etc/sick": ""}))
+        tale.starts()
+        tale.runs("6", tale.other)
+        tale.is_refused("6", "1 of 1 failed: 1 healthcheck")
+        tale.rests()
+
+    def test_an_image_that_cannot_reach_the_server_goes_back(self, tale: Tale) -> None:
+        tale.host.release_image("7", tale.host.image("7", {"/etc/story": ALONE}))
+        tale.starts()
+        tale.runs("7", tale.other)
+        tale.is_refused("7", "1 of 1 failed")
+        tale.rests()
+
+
+class BoardAccidents:
+    """As BoardStories: what happens to a board whose software is good."""
+
+    kind: Kind
+
+    def test_power_cuts_at_random_moments_cost_nothing_but_time(self, tale: Tale) -> None:
+        """Ten cuts, most of them during the write, one or the other during the trial."""
+        chance = random.Random(CUTS)
+        for _ in range(CUTS):
+            tale.board.power_on()
+            tale.board.wait_for("init: image", PATIENCE)
+            moment = chance.uniform(0.5, LAST_CUT)
+            time.sleep(moment)
+            tale.board.power_off()
+        tale.board.power_on()
+        tale.ends("2", Phase.COMPLETED)
+        tale.version, tale.slot = "2", "b"
+        tale.rests()
+
+    def test_a_corrupted_sector_of_boot_variables_costs_nothing(self, tale: Tale) -> None:
+        for copy in (0, 1):
+            tale.board.disk.kind.spoil(tale.board.disk, copy)
+            assert tale.board.disk.variables()[copy] is None
+            tale.starts()
+            tale.board.power_off()
+            tale.is_whole()
+        tale.host.release_image("3", tale.host.image("3"))
+        tale.starts()
+        tale.updates("3")
+        tale.rests()
+
+    def test_a_full_data_partition_refuses_an_update_and_takes_one_once_there_is_room(
+        self, tale: Tale
+    ) -> None:
+        filler = tale.host.directory / "filler"
+        filler.write_bytes(bytes(FILLER))
+        tale.board.disk.change_data(f"write {filler} filler")
+        tale.host.release_image("4", tale.host.image("4"))
+        tale.starts()
+        time.sleep(60)
+        tale.board.power_off()
+        tale.is_whole()
+        tale.board.disk.change_data("rm filler")
+        tale.starts()
+        tale.updates("4")
+        tale.rests()
