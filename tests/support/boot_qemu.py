@@ -6,8 +6,10 @@ A boot takes about 2.5 seconds: no Linux is started.
 import re
 import struct
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+from tests.qemu.uboot import UBOOT_ENVIRONMENT, environment, uboot_defaults
 from tests.support.boot_uboot import Words, exported, imported
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "integration" / "uboot" / "boot.cmd"
@@ -17,14 +19,30 @@ SIZE = 0x4000  # bytes of a copy, as in boot.cmd
 _MIB = 1024 * 1024
 _PARTITIONS = {"boot": (1, 16), "environment": (17, 2), "a": (19, 16), "b": (35, 16)}  # in MiB
 _COPIES = (17 * _MIB, 17 * _MIB + 0x80000)
+_FLASH = 64 * _MIB
 _STARTS = re.compile(r"fleetcd: slot ([ab]) \(|(Starting kernel)")
 
 
 class QemuBoard:
-    """A disk as boot.cmd wants it, in `directory`."""
+    """A disk as boot.cmd wants it, in `directory`.
 
-    def __init__(self, directory: Path) -> None:
+    With `settings`, U-Boot has them in its own environment, in flash. `beside` are files of both
+    slots, besides the kernel, by name in /boot.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: Words | None = None,
+        beside: Mapping[str, bytes] | None = None,
+    ) -> None:
         self._directory = directory
+        self._flash = directory / "flash.img" if settings is not None else None
+        if self._flash:
+            with self._flash.open("wb") as flash:
+                flash.truncate(_FLASH)
+                flash.write(environment(uboot_defaults() | (settings or {}), UBOOT_ENVIRONMENT))
+        self._beside = beside or {}
         self._disk = directory / "disk.img"
         with self._disk.open("wb") as disk:
             disk.truncate(52 * _MIB)
@@ -47,6 +65,12 @@ class QemuBoard:
         content = self._disk.read_bytes()
         return [imported(content[at:], size=SIZE) for at in _COPIES]
 
+    def lose(self, slot: str, name: str) -> None:
+        """Remove the file /boot/`name` from a slot."""
+        image = self._directory / "slot.img"
+        _run("debugfs", "-w", "-R", f"rm /boot/{name}", image)
+        self._put(slot, image.read_bytes())
+
     def boot(self, disk_options: str = "") -> str | None:
         """Start the board; return the slot whose kernel was started, if any."""
         drive = f"file={self._disk},format=raw,if=none,id=disk{disk_options}"
@@ -55,6 +79,8 @@ class QemuBoard:
             *("-m", "512", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"),
             *("-bios", str(FIRMWARE), "-drive", drive, "-device", "nvme,drive=disk,serial=1"),
         ]
+        if self._flash:
+            argv += ["-drive", f"if=pflash,unit=1,format=raw,file={self._flash}"]
         console = _run(*argv)
         slot = None
         for named, started in _STARTS.findall(console):
@@ -77,6 +103,8 @@ class QemuBoard:
         root, image = self._directory / "root", self._directory / "slot.img"
         (root / "boot").mkdir(parents=True)
         (root / "boot" / "vmlinuz").write_bytes(restarting_kernel())
+        for name, content in self._beside.items():
+            (root / "boot" / name).write_bytes(content)
         _run("mke2fs", "-q", "-t", "ext4", "-d", root, image, "16M")
         return image.read_bytes()
 
