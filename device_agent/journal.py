@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent import reserve
-from device_agent.core.record import Consequences, Record, consequences
+from device_agent.core.record import Consequences, Record, consequences, journaled, restored
 from device_agent.errors import AgentError, TransientError
 from schemas.canonical import canonical
 from schemas.refusal import Refusal
@@ -105,7 +105,7 @@ class Journal:
     def record(self) -> Record | None:
         """Return the deployment at work, if there is one."""
         row = self._one("SELECT document FROM record")
-        return decode(Record, row[0], limit=RECORD_LIMIT) if row else None
+        return restored(decode(Record, row[0], limit=RECORD_LIMIT)) if row else None
 
     def installed(self) -> Installed | None:
         row = self._one("SELECT name, slot, content FROM running")
@@ -151,7 +151,7 @@ class Journal:
             if follows.over:
                 self._db.execute("DELETE FROM record")
             else:
-                document = encode(record)
+                document = encode(journaled(record))
                 self._db.execute("INSERT OR REPLACE INTO record VALUES (1, ?)", (document,))
             if follows.running:
                 self._store_running(follows.running, record.slot)

@@ -42,7 +42,8 @@ class Record:
     the installers, `rollback_reboots` how often a restart back was begun. `contents` are what
     artifacts of Mender's format said of themselves, by the component they came for. `inconsistent`
     are the components that nobody knows about, `aftermath` what else went wrong, in words.
-    `stop_before` is a person's wish to be asked before that state.
+    `stop_before` is a person's wish to be asked before that state. `exact_state` is in the journal
+    only, see journaled().
     """
 
     set: SetId
@@ -66,6 +67,7 @@ class Record:
     contents: Mapping[str, Contents] = field(default_factory=dict)
     aftermath: tuple[str, ...] = ()
     rollback_reboots: Count = 0
+    exact_state: str | None = None
 
     @property
     def memory(self) -> Memory:
@@ -122,6 +124,27 @@ class Step:
     verdict: Verdict | None = None
     waiting: str | None = None
     objected: bool = False
+
+
+_AS_OLDER_AGENTS_KNOW: Mapping[State, State] = {State.MODULES_DOWNLOAD: State.VERIFY_REBOOT}
+"""States that the first agents did not have, each with the one from which they go on as we would:
+back, from the old slot; through all that has to be repeated, from the new one."""
+
+
+def journaled(record: Record) -> Record:
+    """Return the record as it is stored: in a state that every older agent knows, too.
+
+    What an agent cannot read it takes for damaged, and forgets with it which sets failed here.
+    """
+    known = _AS_OLDER_AGENTS_KNOW.get(record.state)
+    return replace(record, state=known, exact_state=record.state) if known else record
+
+
+def restored(record: Record) -> Record:
+    """Return the record as it was before journaled(). An exact state that only a newer agent knows
+    does not count."""
+    state = next((state for state in State if state == record.exact_state), record.state)
+    return replace(record, state=state, exact_state=None)
 
 
 def entered(record: Record, state: State, boot_id: str) -> Record:

@@ -1,0 +1,18 @@
+PRAGMA journal_mode=wal;
+PRAGMA user_version=1;
+BEGIN TRANSACTION;
+CREATE TABLE epochs (component TEXT PRIMARY KEY, floor INTEGER NOT NULL);
+CREATE TABLE failed (name TEXT PRIMARY KEY, attempt INTEGER NOT NULL);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+INSERT INTO "meta" VALUES('journal','a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1');
+CREATE TABLE outbox (place INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, document BLOB NOT NULL);
+INSERT INTO "outbox" VALUES(1,'state',CAST('{"at":"2026-11-24T07:00:00Z","attempt":1,"bootId":"b0070000000000000000000000000001","id":"00000000000000000000000000000001","inconsistent":[],"kind":"state","rollout":"r-8be01aa2","set":"53bd7ab4ab2b36d8","state":"download"}' AS BLOB));
+INSERT INTO "outbox" VALUES(2,'state',CAST('{"at":"2026-11-24T07:00:14Z","attempt":1,"bootId":"b0070000000000000000000000000001","id":"00000000000000000000000000000002","inconsistent":[],"kind":"state","rollout":"r-8be01aa2","set":"53bd7ab4ab2b36d8","state":"install-wait"}' AS BLOB));
+INSERT INTO "outbox" VALUES(3,'state',CAST('{"at":"2026-11-24T07:00:21Z","attempt":1,"bootId":"b0070000000000000000000000000001","id":"00000000000000000000000000000003","inconsistent":[],"kind":"state","rollout":"r-8be01aa2","set":"53bd7ab4ab2b36d8","state":"install"}' AS BLOB));
+CREATE TABLE record (one INTEGER PRIMARY KEY CHECK (one = 1), document BLOB NOT NULL);
+INSERT INTO "record" VALUES(1,CAST('{"attempt":1,"begun":1,"bootId":"b0070000000000000000000000000001","components":[{"artifact":{"compatible":"hardware=x86","encoding":"raw","sha256":"44414fa15603aefa98e347eab8b2585b34f828cf666ef2ef0cbadfe08c39b28f","size":2048,"uncompressedSize":2048},"descriptor":{"artifacts":[{"compatible":"hardware=x86","encoding":"raw","sha256":"44414fa15603aefa98e347eab8b2585b34f828cf666ef2ef0cbadfe08c39b28f","size":2048,"uncompressedSize":2048}],"critical":[],"epoch":0,"health":{"checks":["command:true"],"within":10},"installer":"rootfs-ab","labels":{},"name":"kiosk-os","schema":1,"scope":"slot","type":"fleetcd/descriptor","version":"2"},"name":"os","ref":{"descriptor":"sha256:fefbbc80a12d472e6ec5913d12e77d23b24a0ef42c31735a280460a2de563b1e","release":"kiosk-os@2"}},{"artifact":{"compatible":"hardware=x86","encoding":"raw","sha256":"b37d2cbfd875891e9ed073fcbe61f35a990bee8eecbdd07f9efc51339d5ffd66","size":8,"uncompressedSize":8},"descriptor":{"artifacts":[{"compatible":"hardware=x86","encoding":"raw","sha256":"b37d2cbfd875891e9ed073fcbe61f35a990bee8eecbdd07f9efc51339d5ffd66","size":8,"uncompressedSize":8}],"critical":[],"epoch":0,"health":{"checks":["command:true"],"within":10},"installer":"files","labels":{},"name":"kiosk-app","schema":1,"scope":"data","type":"fleetcd/descriptor","version":"2"},"name":"app","ref":{"descriptor":"sha256:4c4f2a4950fb415c1b8b625d1e0c5e4f79b34b42cb38ee428a7a89a837f28a6e","release":"kiosk-app@2"}}],"content":{"components":{"app":{"descriptor":"sha256:4c4f2a4950fb415c1b8b625d1e0c5e4f79b34b42cb38ee428a7a89a837f28a6e","release":"kiosk-app@2"},"os":{"descriptor":"sha256:fefbbc80a12d472e6ec5913d12e77d23b24a0ef42c31735a280460a2de563b1e","release":"kiosk-os@2"}},"config":{},"vars":{}},"entries":4,"freshFor":60,"inconsistent":[],"reboots":{},"rollout":"r-8be01aa2","set":"53bd7ab4ab2b36d8","slot":"b","stage":"canary","state":"install","tries":0}' AS BLOB));
+CREATE TABLE refusals (name TEXT PRIMARY KEY);
+CREATE TABLE running (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, slot TEXT NOT NULL, content BLOB NOT NULL);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('outbox',3);
+COMMIT;
