@@ -1,7 +1,9 @@
 """What takes long to make is kept in `.cache/qemu`, under a name made of all that went into it."""
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,12 +17,20 @@ def kept(name: str, inputs: list[bytes], make: Callable[[Path], object]) -> Path
     key = hashlib.sha256(b"".join(digests)).hexdigest()[:16]
     stem, dot, suffix = name.partition(".")
     target = DIRECTORY / f"{stem}-{key}{dot}{suffix}"
-    if not target.exists():
-        DIRECTORY.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=DIRECTORY) as scratch:
+    with one_at_a_time(), TemporaryDirectory(dir=DIRECTORY) as scratch:
+        if not target.exists():
             made = Path(scratch) / name
             make(made)
             for former in DIRECTORY.glob(f"{stem}-*"):
                 former.unlink(missing_ok=True)
             made.replace(target)
     return target
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keep other processes out, that make the same at the same time."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    with (DIRECTORY / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -161,7 +161,7 @@ class Host(Stack):
         argv = ["zstd", "-q", "-f", "-3", "-T2", str(image), "-o", str(packed)]
         subprocess.run(argv, check=True, timeout=120)
         add_release(
-            NewRelease("demo-os", version, packed, checks=CHECKS, within="20s"),
+            NewRelease("demo-os", version, packed, checks=CHECKS, within="15s"),
             repository=self.made.clone,
             tree=self.made.tree,
             signers=(load_signer(f"file:{self.made.keys / 'release.pem'}"),),

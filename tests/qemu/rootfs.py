@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.qemu.cache import SOURCE, kept
+from tests.qemu.cache import SOURCE, kept, one_at_a_time
 from tests.qemu.kind import Kind
 from tests.qemu.partitions import SLOT
 from tests.qemu.programs import run
@@ -59,7 +59,7 @@ def rootfs(kind: Kind, archive: Path) -> Path:
     inputs = [packages.name.encode(), str(SLOT).encode(), code, archive.read_bytes()]
     inputs += [path.read_bytes() for path in sorted(GUEST.iterdir())]
     made = f"rootfs_{kind.name}.ext4"
-    return kept(made, inputs, lambda image: _make(image, kind, archive))
+    return kept(made, inputs, lambda image: _make(image, kind, packages, archive))
 
 
 def debian(kind: Kind) -> Path:
@@ -92,8 +92,7 @@ def personal(image: Path, files: Mapping[str, bytes], target: Path) -> None:
                 raise RuntimeError(f"{path} could not be written into {target}")
 
 
-def _make(image: Path, kind: Kind, archive: Path) -> None:
-    packages = debian(kind)
+def _make(image: Path, kind: Kind, packages: Path, archive: Path) -> None:
     with TemporaryDirectory() as scratch:
         root = Path(scratch) / "root"
         root.mkdir()
@@ -145,7 +144,8 @@ def _compile(root: Path) -> None:
 
 
 def agent_archive() -> Path:
-    """Build the agent's archive from this tree, as `make agent` does."""
+    """Build the agent's archive from this tree, as `make agent` does, and return where it is."""
     directory = SOURCE / "dist"
-    run(sys.executable, SOURCE / ".ci" / "agent_archive.py", directory)
+    with one_at_a_time():
+        run(sys.executable, SOURCE / ".ci" / "agent_archive.py", directory)
     return directory / "fleetcd-agent.pyz"
