@@ -140,6 +140,11 @@ class Bootloader(Protocol):
         """Drop the trial, if any: the primary starts next. Again: no effect."""
         ...
 
+    def adopt(self) -> None:
+        """Make the running slot the primary, because the primary does not start: the caller has
+        seen it. Raises InstallFailed for a slot on trial. Again: no effect."""
+        ...
+
 
 class Scripts(Protocol):
     """State scripts: the image's own, and those that artifacts brought."""

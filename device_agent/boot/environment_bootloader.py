@@ -20,8 +20,8 @@ class _Now:
 class EnvironmentBootloader:
     """`running` returns the slot that runs, `boot_id` this boot's id; both are asked every time.
 
-    commit() and cancel() write even when nothing is to be changed: of several copies of the
-    variables, one may have been missed by a power cut.
+    commit(), cancel() and adopt() write even when nothing is to be changed: of several copies of
+    the variables, one may have been missed by a power cut.
     """
 
     def __init__(
@@ -69,6 +69,14 @@ class EnvironmentBootloader:
     def cancel(self) -> None:
         now = self._now()
         self._choose(now, Choice(now.choice.primary))
+
+    def adopt(self) -> None:
+        """Raises InstallFailed while a trial runs: commit() or cancel() decides that one."""
+        now = self._now()
+        if now.running == now.choice.trial:
+            raise _refused(f"slot {now.running} runs on trial; commit or cancel it")
+        settled = now.running == now.choice.primary
+        self._choose(now, now.choice if settled else Choice(now.running))
 
     def _now(self) -> _Now:
         """Read everything. A trial that had its last start and does not run is over: none."""

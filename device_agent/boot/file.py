@@ -47,6 +47,14 @@ class FileBootloader:
         if now.trial is not None:
             self._save(replace(now, trial=None, tries=0))
 
+    def adopt(self) -> None:
+        """Raises InstallFailed while a trial runs: commit() or cancel() decides that one."""
+        now = self._load()
+        if now.running == now.trial:
+            raise self._refused(f"slot {now.running} runs on trial; commit or cancel it")
+        if now.running != now.primary:
+            self._save(replace(now, primary=now.running, trial=None, tries=0))
+
     def _load(self) -> Environment:
         variables = load(self._directory)
         if variables is None:

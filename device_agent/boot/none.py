@@ -30,3 +30,6 @@ class NoBootloader:
 
     def cancel(self) -> None:
         """No slot, no trial."""
+
+    def adopt(self) -> None:
+        """No slot, no primary."""

@@ -176,6 +176,53 @@ def test_a_cancelled_trial_cannot_be_committed(rig: Rig) -> None:
     assert rig.power_cycle() == "a"
 
 
+def off_the_primary(rig: Rig) -> None:
+    """Let slot b run while slot a is the primary, and nothing is on trial."""
+    rig.bootloader.activate("b", tries=3)
+    rig.power_cycle()
+    rig.bootloader.cancel()
+
+
+def test_a_slot_that_runs_in_the_primarys_place_can_be_adopted_for_good(rig: Rig) -> None:
+    off_the_primary(rig)
+    rig.bootloader.adopt()
+    assert slots(rig.bootloader.facts()) == ("b", "b", None)
+    assert [rig.power_cycle() for _ in range(3)] == ["b", "b", "b"]
+
+
+def test_adopting_again_has_no_effect(rig: Rig) -> None:
+    rig.bootloader.adopt()
+    assert slots(rig.bootloader.facts()) == ("a", "a", None)
+    off_the_primary(rig)
+    rig.bootloader.adopt()
+    rig.bootloader.adopt()
+    assert slots(rig.bootloader.facts()) == ("b", "b", None)
+    assert rig.power_cycle() == "b"
+
+
+def test_from_an_adopted_slot_the_other_one_can_be_tried_and_committed(rig: Rig) -> None:
+    off_the_primary(rig)
+    rig.bootloader.adopt()
+    rig.bootloader.activate("a", tries=2)
+    assert rig.power_cycle() == "a"
+    rig.bootloader.commit()
+    assert slots(rig.bootloader.facts()) == ("a", "a", None)
+
+
+def test_a_slot_on_trial_cannot_be_adopted(rig: Rig) -> None:
+    on_trial(rig)
+    with pytest.raises(InstallFailed, match="commit or cancel"):
+        rig.bootloader.adopt()
+    assert slots(rig.bootloader.facts()) == ("b", "a", "b")
+
+
+def test_adopting_the_primary_leaves_the_trial_to_start(rig: Rig) -> None:
+    rig.bootloader.activate("b", tries=1)
+    rig.bootloader.adopt()
+    assert slots(rig.bootloader.facts()) == ("a", "a", "b")
+    assert [rig.power_cycle() for _ in range(2)] == ["b", "a"]
+
+
 def test_the_running_primary_cannot_be_put_on_trial(rig: Rig) -> None:
     with pytest.raises(InstallFailed):
         rig.bootloader.activate("a", tries=1)
@@ -241,6 +288,9 @@ def on_trial(rig: Rig) -> None:
         pytest.param(
             on_trial, lambda bootloader: bootloader.cancel(), ("b", "a", None), id="cancel"
         ),
+        pytest.param(
+            off_the_primary, lambda bootloader: bootloader.adopt(), ("b", "b", None), id="adopt"
+        ),
     ],
 )
 def test_a_power_cut_at_any_moment_leaves_the_old_facts_or_the_new(
@@ -277,6 +327,15 @@ def test_after_a_commit_either_copy_alone_is_enough(rig: Rig, copy: int) -> None
 
 
 @pytest.mark.parametrize("copy", [0, 1])
+def test_after_an_adoption_either_copy_alone_is_enough(rig: Rig, copy: int) -> None:
+    off_the_primary(rig)
+    rig.bootloader.adopt()
+    rig.damage(copy)
+    assert slots(rig.bootloader.facts()) == ("b", "b", None)
+    assert rig.power_cycle() == "b"
+
+
+@pytest.mark.parametrize("copy", [0, 1])
 def test_a_damaged_copy_is_made_whole_by_the_next_operation(rig: Rig, copy: int) -> None:
     rig.bootloader.activate("b", tries=2)
     rig.damage(copy)
@@ -289,7 +348,8 @@ def test_a_damaged_copy_is_made_whole_by_the_next_operation(rig: Rig, copy: int)
 def test_without_any_intact_copy_nothing_is_made_up(rig: Rig) -> None:
     for copy in (0, 1):
         rig.damage(copy)
-    for act in (rig.bootloader.facts, rig.bootloader.commit, rig.bootloader.cancel):
+    loader = rig.bootloader
+    for act in (loader.facts, loader.commit, loader.cancel, loader.adopt):
         with pytest.raises(InstallFailed, match="restart the device"):
             act()
     assert rig.power_cycle() == "a"

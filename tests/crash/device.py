@@ -64,6 +64,11 @@ class CrashingBootloader:
         self._inner.cancel()
         self._instants.here()
 
+    def adopt(self) -> None:
+        self._instants.here()
+        self._inner.adopt()
+        self._instants.here()
+
 
 class Counter:
     """Counts across restarts: how often something was asked so far."""
