@@ -12,7 +12,7 @@ from device_agent.exit_codes import ByHand, ExitCode
 from device_agent.journal import Journal
 from device_agent.lock import locked
 from device_agent.settings import Settings, load
-from device_agent.status import INHIBITED, in_words
+from device_agent.status import INHIBITED, SLOT_TROUBLE, in_words
 from schemas.wire.report import FailureClass, Outcome
 
 
@@ -84,8 +84,8 @@ def _ended(opened: Journal, *, new: bool) -> ExitCode:
     if record:
         _say(f"set {record.set} waits before {record.state}: {record.waiting or 'interrupted'}")
         return ExitCode.WAITING
-    if inhibited := opened.recall(INHIBITED):
-        _say(f"not begun: {inhibited}")
+    if obstacle := opened.recall(SLOT_TROUBLE) or opened.recall(INHIBITED):
+        _say(f"not begun: {obstacle}")
         return ExitCode.WAITING
     if not new or outcome is None:
         _say("nothing to do")

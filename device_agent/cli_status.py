@@ -58,6 +58,8 @@ def lines(found: Status) -> list[str]:
         said.append(f"slot: {slot.running} (primary {slot.primary}{trial})")
     if work := found.deployment:
         said.append(f"at work: {work.content}: {work.state} ({work.waiting or 'in progress'})")
+    if found.trouble:
+        said.append(f"trouble: {found.trouble}")
     if found.by_hand:
         said.append(f"by hand: {found.by_hand}")
     elif found.inhibited:

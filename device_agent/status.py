@@ -34,6 +34,7 @@ VERSION = 1  # of the document: it rises when a field changes its meaning, not f
 LIMIT = 64 * 1024  # bytes of the document
 WITHIN = 20.0  # seconds for an answer: the loop may just be asking a slow server for 15
 INHIBITED = "inhibited"  # the journal's note of what the owner said when last asked
+SLOT_TROUBLE = "slot-trouble"  # the journal's note of why no root filesystem can be installed now
 
 _BACKLOG = 16  # connections that wait, and those that are answered in one go
 _MAX_AGE = 1.0  # seconds: however often applications ask, the journal is read once in that time
@@ -77,8 +78,9 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class Status:
     """The document, before it becomes JSON. `unreported` counts events that wait to be sent;
-    `inhibited` is what the device's owner said when the agent last wanted to go on, `by_hand` what
-    a person is about to install, `artifact` the name of the last artifact of Mender's format."""
+    `inhibited` is what the device's owner said when the agent last wanted to go on, `trouble` why
+    the slots take no root filesystem, `by_hand` what a person is about to install, `artifact` the
+    name of the last artifact of Mender's format."""
 
     version: int
     daemon: bool
@@ -95,6 +97,7 @@ class Status:
     timestamp_version: int
     stale_since: datetime | None
     inhibited: str | None
+    trouble: str | None
     by_hand: str | None
     artifact: str | None
     updated_at: datetime
@@ -137,6 +140,7 @@ def status_document(about: About, journal: Journal, boot: BootFacts, now: dateti
         timestamp_version=int(journal.recall("timestamp") or 0),
         stale_since=journal.recall_time("stale"),
         inhibited=journal.recall(INHIBITED),
+        trouble=journal.recall(SLOT_TROUBLE),
         by_hand=by_hand(journal),
         artifact=journal.provides().get("artifact_name"),
         updated_at=now,

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from device_agent import driver, fresh
+from device_agent import driver, fresh, lost_primary
 from device_agent.core.record import Problem, Record
 from device_agent.core.scripts import Action as ScriptAction
 from device_agent.core.scripts import ScriptState
-from device_agent.core.selection import select, target_slot
+from device_agent.core.selection import NotOnPrimary, select, target_slot
 from device_agent.core.states import Gate, State
 from device_agent.driver import Decision, Result
 from device_agent.errors import AgentError, InstallFailed, TransientError, UpdateRejected
@@ -17,7 +17,7 @@ from device_agent.journal import Journal
 from device_agent.outlook import report_due
 from device_agent.ports import Component, Ports, Trusted
 from device_agent.reporter import Reporter, Sent
-from device_agent.status import INHIBITED
+from device_agent.status import INHIBITED, SLOT_TROUBLE
 from schemas.refusal import Refusal
 from schemas.resolve import Action, Running, Target, resolve
 from schemas.selector import attributes
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Stepped:
     """How a poll ended. `worked`: on a deployment; there may be more to do at once. `trouble`: why
-    the tree could not be used, if it could not. WAITING without work: the owner objects to it."""
+    the tree could not be used, if it could not. WAITING without work: the owner objects to it, or
+    the slots are not settled."""
 
     result: Result
     worked: bool
@@ -62,14 +63,13 @@ class Agent:
     def poll(self, *, stop_before: State | None = None) -> Stepped:
         """Go on with the deployment at work, or look whether one has to begin."""
         if self.journal.record() is None:
-            self._leave_lost_trial()
+            lost_primary.settle(self.journal, self.ports)
             self._take_bootstrap()
             self._leave_rest()
             trouble = self._sync(stop_before)
             if self.journal.record() is None:
                 self._rest()
-                inhibited = self.journal.recall(INHIBITED) is not None
-                result = Result.WAITING if inhibited else Result.IDLE
+                result = Result.WAITING if self._held_back() else Result.IDLE
                 return Stepped(result, worked=False, trouble=trouble)
             self._report()  # that it starts; its end may be a restart away
         result = driver.run(self.journal, self.ports)
@@ -132,17 +132,10 @@ class Agent:
         self._run_anyway(ScriptState.SYNC, ScriptAction.ERROR)
         return str(error)
 
-    def _leave_lost_trial(self) -> None:
-        """Go back from a trial boot that nobody will decide: its record is lost, or was given up.
-
-        Once: where that does not lead to the primary, a person has to look, and nothing begins.
-        """
-        boot = self.ports.bootloader.facts()
-        if boot.trial is None or boot.running != boot.trial:
-            return
-        log.error("slot %s runs on trial, and no deployment is known: going back", boot.running)
-        self.ports.bootloader.cancel()
-        self.ports.machine.reboot()
+    def _held_back(self) -> str | None:
+        """Return why nothing begins here, whatever the fleet wants: the owner, or the slots."""
+        notes = (self.journal.recall(name) for name in (SLOT_TROUBLE, INHIBITED))
+        return "; ".join(filter(None, notes)) or None
 
     def _stuck(self) -> str | None:
         """Return why a download waits: then the polls, too, become rarer. Not for the owner's sake:
@@ -176,7 +169,11 @@ class Agent:
         if objection:
             log.info("set %s is not begun: %s", target.set, objection)
             return None
-        return self._record(target, trusted, trusted.manifest, stop_before)
+        try:
+            return self._record(target, trusted, trusted.manifest, stop_before)
+        except NotOnPrimary as error:
+            log.warning("set %s is not begun: %s", target.set, error)
+            return None
 
     def _target(self, trusted: Trusted) -> Target:
         if trusted.entry is None:
@@ -190,7 +187,10 @@ class Agent:
     def _record(
         self, target: Target, trusted: Trusted, manifest: Manifest, stop_before: State | None
     ) -> Record:
-        """Return the new deployment; one that cannot be installed here has failed already."""
+        """Return the new deployment; one that cannot be installed here has failed already.
+
+        Raises NotOnPrimary when this boot is in the way.
+        """
         assert target.set and target.content  # noqa: S101 - so says CONVERGE
         components: tuple[Component, ...] = ()
         slot, problem = None, None
@@ -301,5 +301,5 @@ class Agent:
             facts=self.ports.attributes,
             last_outcome=self.journal.last_outcome(),
             stale_since=self.journal.recall_time("stale"),
-            waiting=record.waiting if record else recall(INHIBITED),
+            waiting=record.waiting if record else self._held_back(),
         )

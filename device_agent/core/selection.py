@@ -4,13 +4,20 @@ from collections.abc import Mapping
 
 from device_agent.core.component import BootFacts, Component
 from device_agent.core.versions import satisfies
-from device_agent.errors import UpdateRejected
+from device_agent.errors import AgentError, UpdateRejected
 from schemas.refusal import Code
 from schemas.resolve import Running
 from schemas.selector import parse_selector
 from schemas.wire.descriptor import ROOTFS_AB, Artifact, Descriptor, Scope
 from schemas.wire.report import FailureClass
 from schemas.wire.types import ComponentSet
+
+
+class NotOnPrimary(AgentError):
+    """Another slot runs than the primary: the set may be good, but this boot can install no rootfs.
+
+    The other slot would be the device's only way back.
+    """
 
 
 def select(
@@ -50,17 +57,17 @@ def select(
 def target_slot(components: tuple[Component, ...], boot: BootFacts) -> str | None:
     """Return the slot that a rootfs among `components` goes into, None without one.
 
-    Raises UpdateRejected when the device has no slots, or does not run its primary one: the other
-    slot would then be its only way back.
+    Raises UpdateRejected when the device has no slots, NotOnPrimary when it does not run its
+    primary one.
     """
     if not components or not components[0].is_rootfs:
         return None
     if not boot.running:
         raise _rejected(Code.COMPAT, "this device has no slots for a root filesystem")
     if boot.running != boot.primary:
-        raise _rejected(
-            Code.STATE,
-            f"slot {boot.running} runs but {boot.primary} is the primary: restart the device first",
+        raise NotOnPrimary(
+            f"slot {boot.running} runs, and not the primary {boot.primary}, to which no image may"
+            " be written before that is settled"
         )
     return "b" if boot.running == "a" else "a"
 

@@ -48,7 +48,8 @@ def _rows(world: World, boot_id: str) -> Iterator[tuple[str, str]]:
         for (event,) in journal.execute("SELECT document FROM outbox ORDER BY place"):
             yield "outbox", _plain(event.decode(), "")
         query = "SELECT name, value FROM meta WHERE name NOT IN ('journal', 'outcome') ORDER BY 1"
-        yield from journal.execute(query)
+        for name, value in journal.execute(query):
+            yield name, _plain(value, boot_id)
 
 
 def _plain(text: str, boot_id: str) -> str:

@@ -8,6 +8,7 @@ from device_agent.boot.file import FileBootloader
 from device_agent.boot.firmware import boot
 from device_agent.errors import TransientError, UpdateRejected
 from device_agent.journal import Journal
+from device_agent.ports import Bootloader, Machine
 from device_agent.reporter import Reporter, Sent
 from device_agent.step import Agent, Stepped
 from schemas.wire.descriptor import Descriptor, Scope
@@ -16,6 +17,7 @@ from schemas.wire.report import Event, Heartbeat
 from tests.support.agent_fakes import (
     FakeClock,
     FakeInstaller,
+    FakeMachine,
     FakeOwner,
     FakeScripts,
     FakeTrust,
@@ -63,7 +65,8 @@ class Device:
         self.clock, self.installer = FakeClock(), FakeInstaller()
         self.scripts, self.owner = FakeScripts(), FakeOwner()
         self.reporter = Listening(self.journal)
-        self.loader = FileBootloader(root)
+        self.loader: Bootloader = FileBootloader(root)
+        self.machine: Machine = FakeMachine()
         self.bootstrap: Callable[[], UpdateRejected | None] = lambda: None
 
     @property
@@ -72,6 +75,7 @@ class Device:
             self.loader,
             trust=self.trust,
             installer=self.installer,
+            machine=self.machine,
             clock=self.clock,
             scripts=self.scripts,
             owner=self.owner,

@@ -299,11 +299,3 @@ def test_a_running_trial_without_a_deployment_is_left_and_then_built_anew(tmp_pa
     assert device.journal.failed() == {}, "the set was never tried, as far as anybody knows"
     device.poll()
     assert "download kiosk-os" in device.installer.calls
-
-
-def test_a_slot_that_is_neither_primary_nor_on_trial_is_never_built_upon(tmp_path: Path) -> None:
-    """And the device does not restart again and again because of it."""
-    device = in_a_trial_that_the_journal_does_not_know(tmp_path, a_descriptor("kiosk-os"))
-    device.loader.cancel()
-    device.poll()
-    assert (device.last_word.code, device.installer.calls) == ("E_STATE", [])

@@ -44,6 +44,7 @@ NEW_DEVICE = {
     "timestampVersion": 0,
     "staleSince": None,
     "inhibited": None,
+    "trouble": None,
     "byHand": None,
     "artifact": None,
     "updatedAt": "2026-11-24T06:00:00Z",

@@ -133,7 +133,8 @@ if test ${fleetcd_try} = yes; then
 fi
 
 # A slot that does not load makes way for the other one in the same boot. Each is tried once; then
-# U-Boot goes on with its next boot target.
+# U-Boot goes on with its next boot target. The variables stay as they are: the agent restarts once,
+# and when the primary does not load then either, makes the slot that runs the primary.
 for fleetcd_slot in ${fleetcd_first} ${fleetcd_second}; do
   fleetcd_part=${fleetcd_part_a}
   if test ${fleetcd_slot} = b; then fleetcd_part=${fleetcd_part_b}; fi
