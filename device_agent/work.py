@@ -23,6 +23,7 @@ from schemas.wire.report import Outcome as Verdict
 
 MAX_DOWNLOADS = 6  # attempts at one download, each at a poll of its own
 MAX_COMMITS = 6  # attempts at the commits after the commit point
+_TAKEN = (Place.TRIAL, Place.COMMITTED)  # the slot of the deployment runs
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,8 @@ def _run_error(scripts: ScriptState | None, names: Sequence[str], ports: Ports) 
 
 def _work(state: State, record: Record, journal: Journal, ports: Ports) -> Step:
     match state:
+        case State.DOWNLOAD | State.INSTALL_WAIT if found(record, ports) in _TAKEN:
+            return _abandon_slot(record)
         case State.DOWNLOAD:
             return _download(record, journal, ports)
         case State.INSTALL_WAIT | State.REBOOT_WAIT:
@@ -126,6 +129,13 @@ def _work(state: State, record: Record, journal: Journal, ports: Ports) -> Step:
         case State.CLEANUP:
             _clean_up(record, ports)
     return Step(Outcome.SUCCESS)
+
+
+def _abandon_slot(record: Record) -> Step:
+    """Give the deployment up: before it had the slot started, the slot it writes to runs, since
+    the primary does not start. That is no fault of the set, which goes into the other slot next."""
+    why = f"abandoned, slot {record.slot} runs by now, for which this was"
+    return Step(Outcome.ABANDON, Problem(Verdict.NEUTRAL, None, why))
 
 
 def of(component: Component, ports: Ports) -> Installer:

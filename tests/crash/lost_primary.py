@@ -15,7 +15,7 @@ from device_agent.status import SLOT_TROUBLE
 from device_agent.step import Agent, Stepped
 from schemas.resolve import Running
 from schemas.wire.descriptor import Descriptor
-from schemas.wire.report import Event, EventKind
+from schemas.wire.report import Event, EventKind, Outcome
 from schemas.wire.types import ComponentRef, ComponentSet
 from tests.crash.device import Counter, Restarted, ScenarioTrust, crashing_ports
 from tests.crash.disk import Disk, Image
@@ -24,6 +24,7 @@ from tests.crash.instants import CrashingJournal, Instants, watched
 from tests.crash.sameness import Key, sameness
 from tests.crash.scenarios import NEW_IMAGE, OLD_IMAGE, Fault, Scenario
 from tests.crash.world import BEFORE_REBOOT, World
+from tests.support.agent_fakes import FakeScripts
 from tests.support.falling_through import start
 
 LOST = ComponentSet({"os": ComponentRef("kiosk-os@1.5", "sha256:" + "2" * 64)})
@@ -43,12 +44,15 @@ class LosingWorld(World):
             journal._store_running(BEFORE, "b")
         journal.close()
 
+    def crash(self) -> None:
+        """Break what breaks at the moment of the cut."""
+
     def restart(self) -> None:
-        booted = start(self.root, self._loads)
+        booted = start(self.root, self.loads)
         allowed = booted == "a" or self.journaled() not in BEFORE_REBOOT
         assert allowed, f"slot {booted} was started unasked"
 
-    def _loads(self, slot: str) -> bool:
+    def loads(self, slot: str) -> bool:
         return self.slots[slot].read_bytes() in (OLD_IMAGE, NEW_IMAGE)
 
 
@@ -58,6 +62,24 @@ class LeavingWorld(LosingWorld):
     def make(self) -> None:
         super().make()
         self.slots["b"].write_bytes(OLD_IMAGE)
+
+
+class UpdatingWorld(LosingWorld):
+    """Slot `a` is the primary, until a cut in the middle of an update takes it along."""
+
+    def make(self) -> None:
+        World.make(self)
+        self.slots["b"].write_bytes(OLD_IMAGE)
+        journal = self.journal()
+        with journal._transaction():
+            journal._store_running(BEFORE, "a")
+        journal.close()
+
+    def crash(self) -> None:
+        self.slots["a"].write_bytes(b"worn" * 512)
+
+    def restart(self) -> None:
+        start(self.root, self.loads)
 
 
 class Tree(ScenarioTrust):
@@ -114,7 +136,9 @@ def every_cut(
     return explored
 
 
-def _explore(world: World, explored: Explored, crashes: int, crashed_in: tuple[State, ...]) -> None:
+def _explore(
+    world: LosingWorld, explored: Explored, crashes: int, crashed_in: tuple[State, ...]
+) -> None:
     instants = Instants(Disk(world.root), LOSSES[explored.mode]) if crashes else Instants()
     try:
         _come_to_rest(world, instants, explored.mode)
@@ -128,7 +152,7 @@ def _explore(world: World, explored: Explored, crashes: int, crashed_in: tuple[S
 
 
 def _crash(
-    world: World,
+    world: LosingWorld,
     image: Image,
     number: int,
     explored: Explored,
@@ -137,6 +161,10 @@ def _crash(
 ) -> None:
     crashed = type(world)(world.root.with_name(f"{world.root.name}-{number}"), world.scenario)
     image.write_to(crashed.root)
+    crashed.crash()
+    if not (crashed.loads("a") or crashed.loads("b")):
+        shutil.rmtree(crashed.root)
+        return  # nothing is left that could start
     if explored.mode is Mode.POWER_CUT:
         crashed.restart()
     states = (*crashed_in, crashed.journaled())
@@ -177,6 +205,7 @@ def _ports(world: World, instants: Instants) -> Ports:
         crashing_ports(world, instants),
         trust=Tree(world, instants),
         machine=CountingButton(world, instants),
+        scripts=FakeScripts(),
     )
 
 
@@ -202,6 +231,29 @@ def back_on_the_primary(world: World, crashed_in: tuple[State, ...]) -> None:
     assert _at_rest(world) == "b"
     assert _said(world) == ([], [])
     assert _installed(world).running == BEFORE
+
+
+def whole_after_a_loss(world: World, crashed_in: tuple[State, ...]) -> None:
+    """Raise AssertionError unless the device is at rest on its primary and says what it runs.
+
+    Where the deployment had everything but the start of its slot before it, nobody can tell an
+    image that was taken because nothing else starts from one that failed: that costs the update.
+    """
+    primary, installed = _at_rest(world), _installed(world)
+    told, ends = _said(world)
+    if ends[-1].outcome is Outcome.OK:
+        assert installed == Installed(_wanted(world), primary), "said to run, and does not"
+        assert world.slots[primary].read_bytes() == NEW_IMAGE, "not what is said to run"
+        return
+    lossy = {State.INSTALL, State.REBOOT_WAIT, State.REBOOT}
+    assert lossy.intersection(crashed_in), f"a loss in {crashed_in} cost the update"
+    assert primary == "b" != installed.slot, "what runs is not known"
+    assert len(told) == 1
+
+
+def _wanted(world: World) -> Running:
+    record = world.scenario.record()
+    return Running(record.set, record.content)
 
 
 def _at_rest(world: World) -> str:

@@ -9,9 +9,11 @@ from tests.crash.harness import Mode
 from tests.crash.lost_primary import (
     LeavingWorld,
     LosingWorld,
+    UpdatingWorld,
     adopted_and_updated,
     back_on_the_primary,
     every_cut,
+    whole_after_a_loss,
 )
 from tests.crash.scenarios import AB, Fault
 
@@ -40,3 +42,8 @@ def test_a_device_that_has_a_trial_to_leave_and_is_cut_off_twice_goes_back_to_it
 ) -> None:
     explored = every_cut(LeavingWorld, NOTHING_WANTED, mode, back_on_the_primary, crashes=2)
     assert explored.runs > 4, "hardly any pair was found"
+
+
+def test_a_device_that_loses_its_primary_at_any_instant_of_an_update_comes_to_rest() -> None:
+    explored = every_cut(UpdatingWorld, AB, Mode.POWER_CUT, whole_after_a_loss, crashes=1)
+    assert explored.runs > 10, "hardly any instant was found"

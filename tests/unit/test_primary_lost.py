@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.boot.environment import COPIES
+from device_agent.boot.environment import COPIES, Environment, save
 from device_agent.boot.file import FileBootloader
 from device_agent.cli_fleet import _ended
 from device_agent.cli_status import lines
@@ -27,7 +27,7 @@ from tests.support.losing_device import (
     NeverRestarts,
     ReadOnly,
 )
-from tests.support.polling_device import APP1
+from tests.support.polling_device import APP1, NETWORK
 
 
 @pytest.fixture
@@ -245,6 +245,39 @@ def test_with_both_copies_of_the_variables_lost_the_older_slot_starts_and_is_upd
     assert (device.restarts, device.slots()) == (1, ("b", "b", None))
     assert device.reporter.beats[-1].set == SET1.id
     assert device.told == []
+
+
+@pytest.mark.parametrize("primary", ["a", "b"])
+def test_a_download_into_the_slot_that_has_to_run_is_given_up_and_begun_anew(
+    device: LosingDevice, primary: str
+) -> None:
+    """Slot b is the primary when the boot script had to write all variables anew."""
+    device.wants(OS2)
+    device.installer.errors = {"download": NETWORK}
+    assert device.poll().result is Result.WAITING
+    save(device.root, Environment(primary, None, 0, "a", "0" * 32, 1))
+    device.loses("a")
+    device.installer.errors = {}
+    assert device.poll() == Stepped(Result.IDLE, worked=True)
+    assert device.ended() is Outcome.NEUTRAL
+    assert device.installer.calls.count("download kiosk-os") == 1, "nothing is written there"
+    assert device.journal.failed() == {}, "the set is not to blame"
+    device.poll_through_restarts()
+    assert (device.slots(), device.ended()) == (("a", "a", None), Outcome.OK)
+
+
+def test_an_image_that_waits_in_the_slot_that_has_to_run_is_not_taken_for_installed(
+    device: LosingDevice,
+) -> None:
+    device.wants(OS2)
+    device.owner.objections = {Gate.INSTALL: "not now"}
+    assert device.poll().result is Result.WAITING
+    device.loses("a")
+    device.owner.objections = {}
+    assert device.poll() == Stepped(Result.IDLE, worked=True)
+    assert (device.ended(), device.agent._heartbeat().set) == (Outcome.NEUTRAL, None)
+    device.poll_through_restarts()
+    assert (device.slots(), device.ended()) == (("a", "a", None), Outcome.OK)
 
 
 def test_a_rollback_to_a_primary_that_does_not_load_ends_reported_and_the_device_goes_on(
