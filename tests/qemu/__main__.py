@@ -1,20 +1,31 @@
 """`make qemu-demo`: watch an update, and one that falls back, on a board's serial console."""
 
-import random
+import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.qemu.grub import GrubKind
 from tests.qemu.host import Host
+from tests.qemu.kind import Kind
 from tests.qemu.machine import Board
+from tests.qemu.uboot import UBootKind
 
+UBOOT, GRUB = UBootKind(), GrubKind()
+KINDS: dict[str, Kind] = {UBOOT.name: UBOOT, GRUB.name: GRUB}
 PATIENCE = 600.0  # seconds for a step
 NOISE = 8 * 1024 * 1024  # bytes
 
 
 def main() -> int:
-    with TemporaryDirectory(prefix="fleetcd-qemu-") as directory, Host(Path(directory)) as host:
-        say("Making images (the first time: with packages of Debian for arm64)")
+    parser = argparse.ArgumentParser(prog="tests.qemu", description=__doc__)
+    parser.add_argument("board", nargs="?", choices=KINDS, default=UBOOT.name)
+    kind = KINDS[parser.parse_args().board]
+    with (
+        TemporaryDirectory(prefix="fleetcd-qemu-") as directory,
+        Host(Path(directory), kind) as host,
+    ):
+        say(f"Making images (the first time: with packages of Debian for {kind.architecture})")
         host.prepare()
         host.release_image("2", host.image("2"))
         host.start_reconciler()
@@ -29,9 +40,7 @@ def play(host: Host, board: Board) -> None:
     board.wait_for("init: image 2,", PATIENCE)
     board.wait_until(lambda: host.runs() == "demo-os@2", PATIENCE, "the board reports image 2")
     say("Image 2 is committed. Now Git asks for image 3, which is 8 MiB of noise")
-    noise = host.directory / "noise.img"
-    noise.write_bytes(random.Random(3).randbytes(NOISE))
-    host.release_image("3", noise)
+    host.release_image("3", host.noise("3", NOISE))
     board.wait_for("init: image 2,", PATIENCE)
     board.wait_until(lambda: bool(host.refusals()), PATIENCE, "the failure is reported")
     say(f"The board runs image 2 as before. Refused for the fleet: {host.refusals()[-1]}")
