@@ -223,6 +223,22 @@ def test_adopting_the_primary_leaves_the_trial_to_start(rig: Rig) -> None:
     assert [rig.power_cycle() for _ in range(2)] == ["b", "a"]
 
 
+@pytest.mark.parametrize("kind", [Grub, Pair, TwoCopies])
+def test_a_primary_that_does_not_load_is_seen_in_the_facts_and_can_be_left(
+    kind: type[Grub] | type[Pair] | type[TwoCopies], tmp_path: Path
+) -> None:
+    """By the boot scripts that start the other slot in the same boot."""
+    board = kind(tmp_path)
+    board.unloadable = {"a"}
+    for _ in range(2):
+        assert board.power_cycle() == "b"
+        assert slots(board.bootloader.facts()) == ("b", "a", None)
+    board.bootloader.adopt()
+    board.unloadable = set()
+    assert board.power_cycle() == "b"
+    assert slots(board.bootloader.facts()) == ("b", "b", None)
+
+
 def test_the_running_primary_cannot_be_put_on_trial(rig: Rig) -> None:
     with pytest.raises(InstallFailed):
         rig.bootloader.activate("a", tries=1)

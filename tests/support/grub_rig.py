@@ -8,7 +8,7 @@ from device_agent.boot.grub import GrubVariables, Overwrite, overwrite
 from device_agent.boot.scheme import FleetcdScheme
 from device_agent.ports import Bootloader
 from tests.support.boot_board import Board, Disk, put_back, take, torn
-from tests.support.grub_device import NAMES, boot, settled
+from tests.support.grub_device import BOTH, NAMES, boot, settled
 
 
 class Grub:
@@ -21,6 +21,7 @@ class Grub:
         self._copies = self._partition / NAMES[0], self._partition / NAMES[1]
         for path in self._copies:
             path.write_bytes(settled())
+        self.unloadable: set[str] = set()
         self.power_cycle()
 
     @property
@@ -28,7 +29,7 @@ class Grub:
         return self._adapter(overwrite)
 
     def power_cycle(self) -> str:
-        slot = boot(self._copies)
+        slot = boot(self._copies, BOTH - self.unloadable)
         assert slot is not None
         return self._board.start(slot)
 
