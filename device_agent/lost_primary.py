@@ -34,6 +34,8 @@ def settle(journal: Journal, ports: Ports) -> None:
     try:
         if boot.trial is not None and boot.running == boot.trial:
             log.error("slot %s runs on trial, and no deployment is known: going back", boot.running)
+            if journal.recall(RESTART) is not None:
+                journal.forget(RESTART)  # it was for an earlier time; before the trial is forgotten
             ports.bootloader.cancel()
             boot = ports.bootloader.facts()
         trouble = _make(next_move(boot, asked(journal.recall(RESTART))), boot, journal, ports)

@@ -72,6 +72,17 @@ def test_what_was_committed_in_the_slot_that_runs_is_said_to_run(device: LosingD
     assert device.agent._heartbeat().set == SET1.id
 
 
+def test_a_restart_remembered_from_another_time_proves_nothing_about_a_lost_trial(
+    device: LosingDevice,
+) -> None:
+    """As when another agent put a slot on trial that ours found and left once before."""
+    device.journal.remember(restart="an-earlier-boot b 1")
+    device.loader.activate("b", tries=2)
+    device.power_cycle()
+    device.poll_through_restarts()
+    assert (device.restarts, device.slots(), device.told) == (1, ("a", "a", None), [])
+
+
 def test_a_rollback_that_was_not_restarted_leads_to_the_primary_and_nothing_is_adopted(
     device: LosingDevice,
 ) -> None:
