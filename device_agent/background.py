@@ -1,8 +1,8 @@
 """Makes work yield: the device's own programs come first, on the CPU and on the disk.
 
-For the calling thread and what it starts meanwhile, since Linux gives its priorities to threads;
-the child that polls has one thread only. Nothing here fails: what the kernel refuses stays as it
-was, and so does what it would not give back.
+For the calling thread, and for the threads and programs that it starts meanwhile: Linux gives its
+priorities to threads. Nothing here fails: what the kernel refuses stays as it was, and so does what
+it would not give back.
 """
 
 import ctypes

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import termios
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -57,6 +58,7 @@ class Priority:
 
 
 def priority(pid: int) -> Priority:
+    """Return that of a process, or of a thread."""
     session = None
     with suppress(FileNotFoundError):
         found = re.search(r"nice (-?\d+)", Path(f"/proc/{pid}/autogroup").read_text())
@@ -68,7 +70,7 @@ def priority(pid: int) -> Priority:
 
 
 def ours() -> Priority:
-    return priority(os.getpid())
+    return priority(threading.get_native_id())
 
 
 def light(usual: Priority) -> Priority:
@@ -135,6 +137,20 @@ def test_what_is_inside_is_light_and_as_before_afterwards() -> None:
     assert before != expected
     assert inside == expected
     assert after == before
+
+
+def test_a_thread_that_is_started_inside_is_light() -> None:
+    def act() -> list[Priority]:
+        seen: list[Priority] = []
+        expected = light(ours())
+        with in_background():
+            thread = threading.Thread(target=lambda: seen.append(ours()))
+            thread.start()
+            thread.join()
+        return [expected, *seen]
+
+    expected, inside = in_child(act)
+    assert inside == expected
 
 
 def test_what_is_light_already_stays_so() -> None:
