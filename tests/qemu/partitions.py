@@ -94,6 +94,13 @@ class Disk:
             run("e2fsck", "-fn", image)
             self.write("data", image.read_bytes())
 
+    def data_room(self) -> int:
+        """Return how many bytes are free on the data partition, root's share included."""
+        with self._data_image() as image:
+            said = run("dumpe2fs", "-h", image).decode()
+        facts = dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
+        return int(facts["Free blocks"]) * int(facts["Block size"])
+
     @contextmanager
     def _data_image(self) -> Iterator[Path]:
         with TemporaryDirectory(dir=self.file.parent) as scratch:

@@ -11,12 +11,11 @@ from schemas.wire.status import Phase
 from tests.qemu.host import OWN_FILES, Host
 from tests.qemu.kind import Kind
 from tests.qemu.machine import Board
-from tests.qemu.partitions import MIB, tree
+from tests.qemu.partitions import MIB, PARTITIONS, tree
 
 PATIENCE = 240.0  # seconds for one update; several times what it takes on two idle cores
 PAGE = 4096  # bytes
 NOISE = 8 * 1024 * 1024  # bytes
-FILLER = 23 * 1024 * 1024  # bytes; TBD
 PANICS = "exit 1\n"
 HANGS = "echo init: hangs now; while :; do sleep 1000; done\n"
 ALONE = "ip link set eth0 down\n"
@@ -84,9 +83,15 @@ class Tale:
             self.board.wait_until(lambda: self.host.runs() == reports, PATIENCE, heard)
         self.board.power_off()
         self.is_whole()
-        for copy in self.board.disk.variables():
-            assert copy is not None
-            assert (copy["fleetcd_primary"], copy["fleetcd_trial"]) == (self.slot, "none")
+        assert self.is_settled(), self.board.disk.variables()
+
+    def is_settled(self) -> bool:
+        """Both copies of the boot variables make the committed slot the primary; no trial."""
+        settled = (self.slot, "none")
+        return all(
+            copy is not None and (copy["fleetcd_primary"], copy["fleetcd_trial"]) == settled
+            for copy in self.board.disk.variables()
+        )
 
     def is_whole(self) -> None:
         """The committed slot holds its image, and the data partition what others left there."""
@@ -180,22 +185,32 @@ class BoardAccidents:
         tale.rests()
 
     def test_a_corrupted_sector_of_boot_variables_costs_nothing(self, tale: Tale) -> None:
+        disk = tale.board.disk
+        both = disk.read("variables", PARTITIONS["variables"].size)
         for copy in (0, 1):
-            tale.board.disk.kind.spoil(tale.board.disk, copy)
-            assert tale.board.disk.variables()[copy] is None
+            disk.write("variables", both)
+            disk.kind.spoil(disk, copy)
+            assert [index for index, one in enumerate(disk.variables()) if one is None] == [copy]
             tale.starts()
             tale.board.power_off()
             tale.is_whole()
-        tale.host.release_image("3", tale.host.image("3"))
-        tale.starts()
-        tale.updates("3")
+
+    def test_a_board_that_lost_all_boot_variables_comes_back_by_itself(self, tale: Tale) -> None:
+        """What is in slot a starts then, which is image 1, from the factory."""
+        for copy in (0, 1):
+            tale.board.disk.kind.spoil(tale.board.disk, copy)
+        assert tale.board.disk.variables() == [None, None]
+        tale.board.power_on()
+        tale.runs("1", "a")
+        tale.runs("2", "b")
+        tale.board.wait_until(tale.is_settled, PATIENCE, "image 2 is committed again")
         tale.rests()
 
     def test_a_full_data_partition_refuses_an_update_and_takes_one_once_there_is_room(
         self, tale: Tale
     ) -> None:
         filler = tale.host.directory / "filler"
-        filler.write_bytes(bytes(FILLER))
+        filler.write_bytes(bytes(tale.board.disk.data_room() - PAGE))
         tale.board.disk.change_data(f"write {filler} filler")
         tale.host.release_image("4", tale.host.image("4"))
         tale.starts()
