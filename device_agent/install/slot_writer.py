@@ -12,11 +12,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import groupby
+from functools import partial
+from itertools import cycle, groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from device_agent.install.holes import punch
+from device_agent.install.worker import Worker
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -25,6 +27,7 @@ BLOCK = 1024 * 1024  # bytes read and judged at once; where blocks begin is a mu
 CHUNK = 16 * 1024  # bytes; the least that is rewritten, an erased page of usual flash
 HOLE = 128 * 1024  # bytes; zeros in a row that are worth a command of their own
 WINDOW = 32 * 1024 * 1024  # bytes after which what is dirty is synced; a multiple of BLOCK
+AHEAD = 2  # blocks that wait or are written while another is filled
 PATIENCE = 8  # blocks in a row without anything in common until only every PATIENCEth is read
 
 
@@ -122,24 +125,23 @@ class SlotWriter:
     """Writes to `descriptor` (open for reading and writing) from offset `length` on, a multiple of
     BLOCK; `digest` has seen what is before.
 
-    `synced` is told length and SHA-256 of what is durably there, whenever a window is full and the
-    image goes on: what it is told is never the whole image, which its source has yet to judge.
-    Everything raises OSError.
+    A thread hashes and writes blocks while the next ones come. There `synced` is told length and
+    SHA-256 of what is durably there, whenever a window is full and the image goes on: what it is
+    told is never the whole image, which its source has yet to judge. Leaving the `with` block ends
+    the thread, when it is done with what came. Everything raises OSError, `write` and `finish` also
+    what `synced` raises.
     """
 
     def __init__(
         self, descriptor: int, length: int, digest: "_Hash", synced: Callable[[int, str], None]
     ) -> None:
-        self._descriptor, self._length, self._digest = descriptor, length, digest
+        self._slot = OpenSlot(descriptor, length, digest)
         self._synced = synced
-        self._window = length  # where the window began
-        self._block: Block = mmap.mmap(-1, BLOCK)  # begins at a page, as O_DIRECT wants
-        self._filled = 0
-        self._direct = _reopened(descriptor)
-        self._present = bytearray(BLOCK)
-        self._changed = 0
-        self._curiosity = Curiosity()
-        self._holes = True  # until the slot says that it cannot
+        self._worker = Worker(AHEAD)
+        # They begin at a page, as O_DIRECT wants. The worker has all but the one that is filled.
+        self._blocks = cycle([mmap.mmap(-1, BLOCK) for _ in range(AHEAD + 1)])
+        self._block, self._filled = next(self._blocks), 0
+        self._unclaimed = 0  # bytes given to the worker since the window began
 
     def __enter__(self) -> Self:
         return self
@@ -150,61 +152,100 @@ class SlotWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave_direct()
+        self._worker.close()
+        self._slot.leave_direct()
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes of the image."""
         left = memoryview(piece)
         while left:
-            if self._length - self._window >= WINDOW:  # now that there is more: never all of it
-                self._sync()
-                self._synced(self._length, self._digest.hexdigest())
+            if self._unclaimed >= WINDOW:  # now that there is more: never all of it
+                self._worker.take(self._claim)
+                self._unclaimed = 0
             taken = left[: BLOCK - self._filled]
             self._block[self._filled : self._filled + len(taken)] = taken
             self._filled += len(taken)
             left = left[len(taken) :]
             if self._filled == BLOCK:
-                self._settle()
+                self._worker.take(partial(self._slot.settle, self._block))
+                self._unclaimed += BLOCK
+                self._block, self._filled = next(self._blocks), 0
 
     def finish(self) -> Written:
         """Write the rest, and return once all of it is on the device."""
-        self._leave_direct()  # the end may be in the middle of a sector
-        self._block = bytearray(self._block[: self._filled])
-        del self._present[self._filled :]
-        self._settle()
-        self._sync()
-        return Written(self._digest.hexdigest(), self._length, self._changed)
+        self._worker.wait()
+        if self._filled:
+            self._slot.leave_direct()  # the end may be in the middle of a sector
+            self._slot.settle(bytearray(self._block[: self._filled]))
+        self._slot.sync()
+        return self._slot.written()
 
-    def _settle(self) -> None:
-        """Bring the block to the slot, and start its way to the device."""
-        self._digest.update(self._block)
-        old = self._read() if self._curiosity.reads() else None
-        found = spans(self._block, old)
+    def _claim(self) -> None:
+        self._slot.sync()
+        so_far = self._slot.written()
+        self._synced(so_far.length, so_far.sha256)
+
+
+class OpenSlot:
+    """The slot behind a SlotWriter, used by one thread at a time."""
+
+    def __init__(self, descriptor: int, length: int, digest: "_Hash") -> None:
+        self._descriptor, self._length, self._digest = descriptor, length, digest
+        self._window = length  # where what may be dirty begins
+        self._direct = _reopened(descriptor)
+        self._present = bytearray(BLOCK)
+        self._changed = 0
+        self._curiosity = Curiosity()
+        self._holes = True  # until the slot says that it cannot
+
+    def settle(self, block: Block) -> None:
+        """Bring the next block to the slot, and start its way to the device."""
+        self._digest.update(block)
+        old = self._read(len(block)) if self._curiosity.reads() else None
+        found = spans(block, old)
         if old is not None:
             self._curiosity.learn(common=any(span.fate is Fate.KEPT for span in found))
-            self._announce(self._length + self._filled + self._curiosity.wait * BLOCK)
+            self._announce(self._length + len(block) + self._curiosity.wait * BLOCK)
         for span in found:
             if span.fate is not Fate.KEPT:
-                self._change(span)
+                self._change(block, span)
         # Starts to write what is dirty, without waiting, and drops what was only read.
-        os.posix_fadvise(self._descriptor, self._length, self._filled, os.POSIX_FADV_DONTNEED)
-        self._length, self._filled = self._length + self._filled, 0
+        os.posix_fadvise(self._descriptor, self._length, len(block), os.POSIX_FADV_DONTNEED)
+        self._length += len(block)
 
-    def _read(self) -> bytearray | None:
+    def sync(self) -> None:
+        """Return once all that was settled is on the device."""
+        os.fsync(self._descriptor)
+        length = self._length - self._window
+        os.posix_fadvise(self._descriptor, self._window, length, os.POSIX_FADV_DONTNEED)
+        self._window = self._length
+
+    def written(self) -> Written:
+        """Return what was settled so far."""
+        return Written(self._digest.hexdigest(), self._length, self._changed)
+
+    def leave_direct(self) -> None:
+        """Write through the page cache from now on."""
+        if self._direct is not None:
+            os.close(self._direct)
+            self._direct = None
+
+    def _read(self, length: int) -> bytearray | None:
         """Return what is where the block goes, None where the slot is too short."""
+        del self._present[length:]
         count = os.preadv(self._descriptor, [self._present], self._length)
-        return self._present if count == self._filled else None
+        return self._present if count == length else None
 
     def _announce(self, offset: int) -> None:
         """Let the kernel read the next block that will be read, while others are written."""
         os.posix_fadvise(self._descriptor, offset, BLOCK, os.POSIX_FADV_WILLNEED)
 
-    def _change(self, span: Span) -> None:
+    def _change(self, block: Block, span: Span) -> None:
         offset = self._length + span.start
         if span.fate is Fate.ZEROED and self._holes:
             self._holes = punch(self._descriptor, offset, span.length)
         if span.fate is Fate.WRITTEN or not self._holes:
-            self._put(memoryview(self._block)[span.start : span.end], offset)
+            self._put(memoryview(block)[span.start : span.end], offset)
         self._changed += span.length
 
     def _put(self, left: memoryview, offset: int) -> None:
@@ -214,20 +255,9 @@ class SlotWriter:
             except OSError as error:
                 if self._direct is None or error.errno != errno.EINVAL:
                     raise
-                self._leave_direct()  # its sectors are larger than our chunks
+                self.leave_direct()  # its sectors are larger than our chunks
                 continue
             left, offset = left[count:], offset + count
-
-    def _leave_direct(self) -> None:
-        if self._direct is not None:
-            os.close(self._direct)
-            self._direct = None
-
-    def _sync(self) -> None:
-        os.fsync(self._descriptor)
-        length = self._length - self._window
-        os.posix_fadvise(self._descriptor, self._window, length, os.POSIX_FADV_DONTNEED)
-        self._window = self._length
 
 
 def _reopened(descriptor: int) -> int | None:

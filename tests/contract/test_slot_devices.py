@@ -7,7 +7,9 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -78,16 +80,28 @@ def slot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Slot]:
 def fill(slot: Slot, image: bytes, claims: list[int] | None = None) -> Written:
     """Write `image` into the slot in pieces as a decompressor gives them."""
     claimed = [] if claims is None else claims
-    descriptor = open_slot(slot.path)
-    try:
-        writer = SlotWriter(
-            descriptor, 0, hashlib.sha256(), lambda length, _: claimed.append(length)
-        )
-        for at in range(0, len(image), 100_000):
-            writer.write(image[at : at + 100_000])
+    with writing(slot, lambda length, _: claimed.append(length)) as writer:
+        put(writer, image)
         return writer.finish()
+
+
+@contextmanager
+def writing(
+    slot: Slot, synced: Callable[[int, str], None] = lambda _length, _sha256: None
+) -> Iterator[SlotWriter]:
+    """Open the slot; when it is left no thread may be left."""
+    threads, descriptor = threading.active_count(), open_slot(slot.path)
+    try:
+        with SlotWriter(descriptor, 0, hashlib.sha256(), synced) as writer:
+            yield writer
     finally:
         os.close(descriptor)
+        assert threading.active_count() == threads
+
+
+def put(writer: SlotWriter, image: bytes) -> None:
+    for at in range(0, len(image), 100_000):
+        writer.write(image[at : at + 100_000])
 
 
 def held(slot: Slot, length: int) -> bytes:
@@ -197,6 +211,74 @@ def test_a_window_is_claimed_once_it_is_full_and_the_image_goes_on(
     assert claims == [2 * BLOCK]
     fill(slot, NOISE, claims)
     assert claims == [2 * BLOCK, 2 * BLOCK, 4 * BLOCK]
+
+
+def test_blocks_that_wait_stay_as_they_are_while_the_next_is_filled(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, real = threading.Event(), os.preadv
+
+    def preadv(descriptor: int, buffers: list[bytearray], offset: int) -> int:
+        assert gate.wait(10)
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    almost = (slot_writer.AHEAD + 1) * BLOCK - 1
+    with writing(slot) as writer:
+        put(writer, NOISE[:almost])
+        gate.set()
+        put(writer, NOISE[almost:])
+        writer.finish()
+    assert held(slot, len(NOISE)) == NOISE
+
+
+def test_a_device_that_fails_ends_the_write_and_nothing_after_it_is_written_or_claimed(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_writer, "WINDOW", BLOCK)
+    offsets, claims, real = list[int](), list[int](), os.pwrite
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        offsets.append(offset)
+        if offset == 2 * BLOCK:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(OSError, match="Input/output error"):
+        fill(slot, NOISE, claims)
+    assert offsets == [0, BLOCK, 2 * BLOCK]
+    assert claims == [BLOCK, 2 * BLOCK]
+
+
+def test_a_device_that_fails_at_the_end_is_noticed_by_the_end(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pwrite(_descriptor: int, _data: memoryview, _offset: int) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with writing(slot) as writer:
+        put(writer, NOISE[:BLOCK])
+        with pytest.raises(OSError, match="Input/output error"):
+            writer.finish()
+
+
+def test_a_claim_that_fails_ends_the_write(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot_writer, "WINDOW", BLOCK)
+
+    def full(_length: int, _sha256: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with writing(slot, full) as writer, pytest.raises(OSError, match="No space left"):
+        put(writer, NOISE)
+        writer.finish()
+
+
+def test_a_source_that_fails_leaves_no_thread_behind(slot: Slot) -> None:
+    with pytest.raises(ConnectionResetError), writing(slot) as writer:
+        put(writer, NOISE)
+        raise ConnectionResetError
 
 
 def test_the_digest_of_a_slot_is_that_of_its_bytes(slot: Slot) -> None:

@@ -100,7 +100,8 @@ def watched(instants: Instants) -> Iterator[None]:
 
     The trees' own files are synced one after the other, all written before: one instant for them.
     Slots are written a sector at once and synced after two, so that a killed agent leaves half of
-    an image, too, and an interrupted download goes on in the middle.
+    an image, too, and an interrupted download goes on in the middle. No block comes while another
+    is written, so that each run has the same instants.
     """
     disk, real = instants.disk, os.fsync
     if disk is None:
@@ -120,4 +121,5 @@ def watched(instants: Instants) -> Iterator[None]:
         patch.setattr(os, "fsync", fsync)
         for size, sectors in (("CHUNK", 1), ("BLOCK", 1), ("WINDOW", 2)):
             patch.setattr(slot_writer, size, sectors * SECTOR)
+        patch.setattr(slot_writer, "AHEAD", 0)
         yield

@@ -9,7 +9,7 @@ from device_agent.boot.file import FileBootloader
 from device_agent.core import states
 from device_agent.core.states import Place, State
 from device_agent.install.rootfs_ab import RootfsAB
-from device_agent.install.slot_writer import SlotWriter
+from device_agent.install.slot_writer import OpenSlot, SlotWriter
 from device_agent.modules import stream
 from device_agent.modules.installer import UpdateModuleInstaller
 from device_agent.modules.mender import MenderInstaller
@@ -114,7 +114,7 @@ DISK: dict[str, tuple[Plant, str, Mode]] = {
         POWER,
     ),
     "the slot is not synced": (
-        Edit(SlotWriter._sync, "os.fsync(self._descriptor)", "pass"),
+        Edit(OpenSlot.sync, "os.fsync(self._descriptor)", "pass"),
         "good",
         POWER,
     ),
@@ -198,7 +198,7 @@ GUARDED: dict[str, Guarded] = {
         "good",
         POWER,
         "the slot is synced before its marker is written",
-        Edit(SlotWriter._sync, "os.fsync(self._descriptor)", "pass"),
+        Edit(OpenSlot.sync, "os.fsync(self._descriptor)", "pass"),
     ),
     "the marker is written before the slot": Guarded(
         _MARKER_FIRST,
@@ -208,11 +208,7 @@ GUARDED: dict[str, Guarded] = {
         all_of(_NO_COMPARISON, resume(State.DOWNLOAD, Place.ELSEWHERE, State.INSTALL_WAIT)),
     ),
     "bytes of a slot are claimed before they are synced": Guarded(
-        Edit(
-            SlotWriter.write,
-            "                self._sync()\n",
-            "                self._window = self._length\n",
-        ),
+        Edit(SlotWriter._claim, "        self._slot.sync()\n", ""),
         "good",
         POWER,
         "what a slot is said to hold is compared before a download goes on after it",
@@ -223,7 +219,7 @@ GUARDED: dict[str, Guarded] = {
         "good",
         POWER,
         "the install of a slot only reads it; the download has written and synced it",
-        all_of(_NO_COMPARISON, Edit(SlotWriter._sync, "os.fsync(self._descriptor)", "pass")),
+        all_of(_NO_COMPARISON, Edit(OpenSlot.sync, "os.fsync(self._descriptor)", "pass")),
     ),
     "whether the new slot runs is not looked at": Guarded(
         _NO_VERIFICATION,
