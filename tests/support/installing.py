@@ -20,7 +20,7 @@ def packed(encoding: Encoding, content: bytes) -> bytes:
         case Encoding.RAW:
             return content
         case Encoding.GZIP:
-            return gzip.compress(content)
+            return gzip.compress(content, mtime=0)
         case Encoding.XZ:
             return lzma.compress(content)
         case Encoding.ZSTD:
