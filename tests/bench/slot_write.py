@@ -81,8 +81,7 @@ def slot_write(scale: Scale, directory: Path) -> tuple[Figure, ...]:
             pair = _packed(ours, encoding), _packed(theirs, encoding)
             figures += _in_turn(slot, pair, directory, REPEATS[scale])
         if shutil.which("mender") and shutil.which("mender-artifact"):
-            image = _packed(ours, Encoding.GZIP)
-            figures += _beside_mender(slot, image, theirs, directory, REPEATS[scale])
+            figures += _beside_mender(slot, ours, theirs, directory, REPEATS[scale])
         nearly = _packed(_changed(theirs, directory / "nearly.img"), Encoding.ZSTD)
         before = _packed(theirs, Encoding.RAW)
         figures += _mostly_there(slot, before, nearly, directory, REPEATS[scale])
@@ -118,19 +117,36 @@ def _unpacking(image: Packed) -> float:
 
 
 def _beside_mender(
-    slot: Path, mine: Packed, others: Path, place: Path, repeats: int
+    slot: Path, mine: Path, others: Path, place: Path, repeats: int
 ) -> Iterator[Figure]:
-    """Whole processes; ours also reads the slot back."""
-    runs, inside = [], place / "mender"
+    """Whole processes; ours also reads the slot back. Then what is left without their start and
+    end: what a large image takes longer than a small one."""
+    large, inside = mine.stat().st_size, place / "mender"
+    small = large // 64
+    little, others_little = (_image(place / f"{seed}.img", seed, small) for seed in (4, 5))
+    runs = []
     with mender_slots(inside, slot) as device:
-        artifact = rootfs_artifact(others, inside / "image.mender")
+        turns = [
+            (_packed(our, Encoding.GZIP), rootfs_artifact(their, inside / f"{their.stem}.mender"))
+            for our, their in ((mine, others), (little, others_little))
+        ]
         for _ in range(repeats):
-            our = write(slot, mine, place).whole
-            settle(slot)
-            runs.append((our, device.install(artifact)))
-    our_times, their_times = zip(*runs, strict=True)
-    peer = Peer("Debian's mender-client, the same size and packing", their_times)
-    yield Figure(f"slot, gzip, whole install of {mine.size // MIB} MiB", "s", our_times, peer)
+            took = []
+            for our, their in turns:
+                took.append(write(slot, our, place).whole)
+                settle(slot)
+                took.append(device.install(their))
+            runs.append(took)
+    ours, theirs, ours_little, theirs_little = map(tuple, zip(*runs, strict=True))
+    peer = Peer("Debian's mender-client, the same size and packing", theirs)
+    yield Figure(f"slot, gzip, whole install of {large // MIB} MiB", "s", ours, peer)
+    more = f"slot, gzip, what {(large - small) // MIB} MiB more take"
+    peer = Peer("Debian's mender-client, likewise", _beyond(theirs, theirs_little))
+    yield Figure(more, "s", _beyond(ours, ours_little), peer)
+
+
+def _beyond(longer: Sequence[float], shorter: Sequence[float]) -> tuple[float, ...]:
+    return tuple(one - other for one, other in zip(longer, shorter, strict=True))
 
 
 def _mostly_there(
