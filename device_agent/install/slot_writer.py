@@ -27,7 +27,7 @@ BLOCK = 1024 * 1024  # bytes read and judged at once; where blocks begin is a mu
 CHUNK = 16 * 1024  # bytes; the least that is rewritten, an erased page of usual flash
 HOLE = 128 * 1024  # bytes; zeros in a row that are worth a command of their own
 WINDOW = 32 * 1024 * 1024  # bytes after which what is dirty is synced; a multiple of BLOCK
-AHEAD = 2  # blocks that wait or are written while another is filled
+AHEAD = 2  # blocks that are hashed and written while another is filled
 PATIENCE = 8  # blocks in a row without anything in common until only every PATIENCEth is read
 
 
@@ -125,23 +125,23 @@ class SlotWriter:
     """Writes to `descriptor` (open for reading and writing) from offset `length` on, a multiple of
     BLOCK; `digest` has seen what is before.
 
-    A thread hashes and writes blocks while the next ones come. There `synced` is told length and
-    SHA-256 of what is durably there, whenever a window is full and the image goes on: what it is
-    told is never the whole image, which its source has yet to judge. Leaving the `with` block ends
-    the thread, when it is done with what came. Everything raises OSError, `write` and `finish` also
-    what `synced` raises.
+    While a block is filled, those before it are hashed in one thread and written in another, where
+    `synced` is told length and SHA-256 of what is durably there, whenever a window is full and the
+    image goes on: what it is told is never the whole image, which its source has yet to judge.
+    Leaving the `with` block ends the threads, once they are done with what came. Everything raises
+    OSError, `write` and `finish` also what `synced` raises.
     """
 
     def __init__(
         self, descriptor: int, length: int, digest: "_Hash", synced: Callable[[int, str], None]
     ) -> None:
-        self._slot = OpenSlot(descriptor, length, digest)
-        self._synced = synced
-        self._worker = Worker(AHEAD)
-        # They begin at a page, as O_DIRECT wants. The worker has all but the one that is filled.
+        self._length, self._digest, self._synced = length, digest, synced
+        self._window = length  # where the window began
+        self._slot = OpenSlot(descriptor, length)
+        self._hashing, self._writing = Worker(AHEAD), Worker(AHEAD)
+        # They begin at a page, as O_DIRECT wants. Workers have all but the one that is filled.
         self._blocks = cycle([mmap.mmap(-1, BLOCK) for _ in range(AHEAD + 1)])
         self._block, self._filled = next(self._blocks), 0
-        self._unclaimed = 0  # bytes given to the worker since the window began
 
     def __enter__(self) -> Self:
         return self
@@ -152,55 +152,64 @@ class SlotWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._worker.close()
+        self._hashing.close()
+        self._writing.close()
         self._slot.leave_direct()
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes of the image."""
         left = memoryview(piece)
         while left:
-            if self._unclaimed >= WINDOW:  # now that there is more: never all of it
-                self._worker.take(self._claim)
-                self._unclaimed = 0
+            if self._length - self._window >= WINDOW:  # now that there is more: never all of it
+                self._claim()
             taken = left[: BLOCK - self._filled]
             self._block[self._filled : self._filled + len(taken)] = taken
             self._filled += len(taken)
             left = left[len(taken) :]
             if self._filled == BLOCK:
-                self._worker.take(partial(self._slot.settle, self._block))
-                self._unclaimed += BLOCK
+                self._hashing.take(partial(self._digest.update, self._block))
+                self._writing.take(partial(self._slot.settle, self._block))
+                self._length += BLOCK
                 self._block, self._filled = next(self._blocks), 0
 
     def finish(self) -> Written:
         """Write the rest, and return once all of it is on the device."""
-        self._worker.wait()
-        if self._filled:
+        self._hashing.wait()
+        self._writing.wait()
+        rest = bytearray(self._block[: self._filled])
+        if rest:
+            self._digest.update(rest)
             self._slot.leave_direct()  # the end may be in the middle of a sector
-            self._slot.settle(bytearray(self._block[: self._filled]))
+            self._slot.settle(rest)
         self._slot.sync()
-        return self._slot.written()
+        length = self._length + len(rest)
+        return Written(self._digest.hexdigest(), length, self._slot.changed)
 
     def _claim(self) -> None:
+        """Have told what came so far, once it is there."""
+        self._hashing.wait()
+        self._writing.take(partial(self._sync, self._length, self._digest.hexdigest()))
+        self._window = self._length
+
+    def _sync(self, length: int, sha256: str) -> None:
         self._slot.sync()
-        so_far = self._slot.written()
-        self._synced(so_far.length, so_far.sha256)
+        self._synced(length, sha256)
 
 
 class OpenSlot:
-    """The slot behind a SlotWriter, used by one thread at a time."""
+    """The slot behind a SlotWriter, used by one thread at a time. `changed` are bytes."""
 
-    def __init__(self, descriptor: int, length: int, digest: "_Hash") -> None:
-        self._descriptor, self._length, self._digest = descriptor, length, digest
+    def __init__(self, descriptor: int, length: int) -> None:
+        self._descriptor, self._length = descriptor, length
         self._window = length  # where what may be dirty begins
         self._direct = _reopened(descriptor)
         self._present = bytearray(BLOCK)
-        self._changed = 0
+        self.changed = 0
         self._curiosity = Curiosity()
         self._holes = True  # until the slot says that it cannot
 
     def settle(self, block: Block) -> None:
         """Bring the next block to the slot, and start its way to the device."""
-        self._digest.update(block)
         old = self._read(len(block)) if self._curiosity.reads() else None
         found = spans(block, old)
         if old is not None:
@@ -219,10 +228,6 @@ class OpenSlot:
         length = self._length - self._window
         os.posix_fadvise(self._descriptor, self._window, length, os.POSIX_FADV_DONTNEED)
         self._window = self._length
-
-    def written(self) -> Written:
-        """Return what was settled so far."""
-        return Written(self._digest.hexdigest(), self._length, self._changed)
 
     def leave_direct(self) -> None:
         """Write through the page cache from now on."""
@@ -246,7 +251,7 @@ class OpenSlot:
             self._holes = punch(self._descriptor, offset, span.length)
         if span.fate is Fate.WRITTEN or not self._holes:
             self._put(memoryview(block)[span.start : span.end], offset)
-        self._changed += span.length
+        self.changed += span.length
 
     def _put(self, left: memoryview, offset: int) -> None:
         while left:

@@ -208,7 +208,7 @@ GUARDED: dict[str, Guarded] = {
         all_of(_NO_COMPARISON, resume(State.DOWNLOAD, Place.ELSEWHERE, State.INSTALL_WAIT)),
     ),
     "bytes of a slot are claimed before they are synced": Guarded(
-        Edit(SlotWriter._claim, "        self._slot.sync()\n", ""),
+        Edit(SlotWriter._sync, "self._slot.sync()", "pass"),
         "good",
         POWER,
         "what a slot is said to hold is compared before a download goes on after it",
