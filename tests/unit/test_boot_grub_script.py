@@ -156,6 +156,22 @@ def test_the_kernel_is_told_its_root_its_slot_and_to_restart_after_a_panic(
     )
 
 
+@pytest.mark.parametrize("slot", ["a", "b"])
+def test_the_kernel_is_told_which_slot_became_the_primary_for_want_of_an_intact_copy(
+    slot: str, copies: tuple[Path, Path], grub: Emulated
+) -> None:
+    lay(CASES["both copies are destroyed"].copies, copies)
+    assert f"fleetcd.anew={slot}" in grub.start(copies, frozenset({slot})).arguments
+
+
+def test_the_kernel_is_told_of_no_new_primary_with_a_copy_intact(
+    copies: tuple[Path, Path], grub: Emulated
+) -> None:
+    lay(CASES["the first copy is destroyed"].copies, copies)
+    arguments = grub.start(copies).arguments
+    assert not [word for word in arguments if "anew" in word or not word]
+
+
 def test_a_lost_environment_is_said_on_the_console(
     copies: tuple[Path, Path], grub: Emulated
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.boot.grub import GrubVariables, overwrite
+from device_agent.boot.grub import GrubVariables, begun_anew, overwrite
 from device_agent.boot.grub_block import SIZE, Copy, parse, seal
 from device_agent.errors import InstallFailed
 from schemas.wire.report import FailureClass
@@ -132,6 +132,56 @@ def test_with_both_copies_lost_nothing_is_invented_until_grub_has_begun_anew(
     assert GrubVariables(copies).read() == BEFORE
 
 
+@pytest.mark.parametrize("slot", ["a", "b"])
+def test_what_grub_began_anew_with_and_could_not_save_is_saved(
+    copies: tuple[Path, Path], slot: str
+) -> None:
+    for path in copies:
+        path.write_bytes(bytes(SIZE))
+    variables = GrubVariables(copies, begun=lambda: slot)
+    assert variables.read() == BEFORE | {"fleetcd_primary": slot}
+    assert [path.read_bytes() for path in copies] == [settled(slot)] * 2
+    assert boot(copies) == slot
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_cut_while_that_is_saved_costs_nothing(copies: tuple[Path, Path], last: int) -> None:
+    for reached in (*range(0, 192, 5), 512, SIZE):
+        for path in copies:
+            path.write_bytes(bytes(SIZE))
+        with pytest.raises(PowerCut):
+            GrubVariables(copies, Cut(last, reached), lambda: "a").read()
+        assert boot(copies) == "a"
+        assert GrubVariables(copies, begun=lambda: "a").read() == BEFORE
+
+
+def test_what_grub_began_anew_with_counts_no_more_once_a_copy_is_intact(
+    copies: tuple[Path, Path],
+) -> None:
+    assert GrubVariables(copies, begun=lambda: "b").read() == BEFORE
+
+
+@pytest.mark.parametrize(
+    ("words", "slot"),
+    [
+        ("root=/dev/sda4 fleetcd.slot=b fleetcd.anew=b quiet", "b"),
+        ("fleetcd.anew=a", "a"),
+        ("root=/dev/sda3 fleetcd.slot=a quiet", None),
+        ("fleetcd.anew=ab xfleetcd.anew=a", None),
+    ],
+)
+def test_the_kernel_was_told_what_grub_began_anew_with(
+    tmp_path: Path, words: str, slot: str | None
+) -> None:
+    command_line = tmp_path / "cmdline"
+    command_line.write_text(f"{words}\n")
+    assert begun_anew(command_line) == slot
+
+
+def test_without_a_command_line_nothing_was_begun_anew(tmp_path: Path) -> None:
+    assert begun_anew(tmp_path / "cmdline") is None
+
+
 def test_damaged_copies_are_emptied_once(copies: tuple[Path, Path]) -> None:
     """The daemon looks at each poll; flash wears out."""
     for path in copies:
@@ -167,7 +217,9 @@ def test_a_copy_that_cannot_be_read_is_not_emptied(copies: tuple[Path, Path]) ->
 
 
 def test_a_boot_partition_that_is_not_mounted_is_not_written_to(tmp_path: Path) -> None:
-    refused(GrubVariables((tmp_path / NAMES[0], tmp_path / NAMES[1])))
+    copies = (tmp_path / NAMES[0], tmp_path / NAMES[1])
+    refused(GrubVariables(copies))
+    refused(GrubVariables(copies, begun=lambda: "a"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,6 +230,9 @@ def test_a_disk_that_takes_nothing_is_told_and_changes_nothing(copies: tuple[Pat
     why = refused(GrubVariables(copies, full))
     assert why.message.endswith("cannot be saved: Read-only file system")
     assert GrubVariables(copies).read() == BEFORE
+    for path in copies:
+        path.write_bytes(bytes(SIZE))
+    assert "no copy is intact" in refused(GrubVariables(copies, full, lambda: "a")).message
 
 
 def test_more_than_a_block_holds_is_told_and_changes_nothing(copies: tuple[Path, Path]) -> None:
