@@ -28,8 +28,8 @@ FACTORY = ("1", "a", "none", "0")
 MODULES = ("biosdisk", "serial", "terminal", "memdisk", "tar")
 MOUNTED = "/boot/fleetcd"
 BELOW = "# ---- Nothing of the board below.\n"  # ends the script's settings
-# no_timer_check: a busy machine keeps the emulator waiting, and the kernel would take that for a
-# broken timer and panic.
+# A busy machine keeps the emulator waiting. The kernel takes that for a broken timer, and panics
+# (no_timer_check), or it measures the processor's clock wrong (tsc=unstable: it uses another one).
 SETTINGS = f"""\
 serial --unit=0 --speed=115200
 terminal_output serial
@@ -42,7 +42,7 @@ set device_a={PARTITIONS["root-a"].device}
 set device_b={PARTITIONS["root-b"].device}
 set kernel=/boot/vmlinuz
 set initrd=/boot/initrd.img
-set arguments="ro rootwait no_timer_check console=ttyS0 quiet"
+set arguments="ro rootwait no_timer_check tsc=unstable console=ttyS0 quiet"
 set panic=1
 """
 
