@@ -133,6 +133,13 @@ def test_an_image_that_is_there_already_is_not_written_again(slot: Slot) -> None
     assert fill(slot, NOISE).changed == 0
 
 
+def test_the_digest_is_that_of_all_of_it_where_nothing_is_written(slot: Slot) -> None:
+    image = NOISE[: 5 * BLOCK]
+    fill(slot, image)
+    for _ in range(10):  # comparing is faster than hashing
+        assert fill(slot, image).sha256 == hashlib.sha256(image).hexdigest()
+
+
 def test_only_the_chunks_that_differ_are_written(slot: Slot) -> None:
     fill(slot, NOISE)
     new = bytearray(NOISE)
@@ -211,6 +218,22 @@ def test_a_window_is_claimed_once_it_is_full_and_the_image_goes_on(
     assert claims == [2 * BLOCK]
     fill(slot, NOISE, claims)
     assert claims == [2 * BLOCK, 2 * BLOCK, 4 * BLOCK]
+
+
+def test_a_claim_has_the_digest_of_what_is_there_by_then(
+    slot: Slot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_writer, "WINDOW", 2 * BLOCK)
+    claims: list[tuple[str, bytes]] = []
+
+    def claim(length: int, sha256: str) -> None:
+        claims.append((sha256, slot.backing.read_bytes()[:length]))
+
+    with writing(slot, claim) as writer:
+        put(writer, NOISE)
+        writer.finish()
+    assert [len(there) for _, there in claims] == [2 * BLOCK, 4 * BLOCK]
+    assert all(hashlib.sha256(there).hexdigest() == sha256 for sha256, there in claims)
 
 
 def test_blocks_that_wait_stay_as_they_are_while_the_next_is_filled(
