@@ -40,7 +40,7 @@ spec:
   stages:
     - {name: canary, count: 1}
     - {name: all, percent: 100}
-  gate: {success: 100, minFinished: 1, attemptTimeout: 10m, reportLost: 10m}
+  gate: {success: 100, minFinished: 1, attemptTimeout: 1h, reportLost: 1h}
   onFailure: rollback
 """
 AGENT = """\
