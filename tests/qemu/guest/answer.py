@@ -1,8 +1,8 @@
 """What a test's board is there for: answers over TCP with what lies on its disk.
 
 `answer.py FILE PORT`. Asked `read OFFSET`, it answers the SHA-256 of 4 KiB of the file, from the
-disk and not from memory; asked `dirty`, how many bytes of the whole system wait to be written;
-asked `light`, how many processes have the nice value of the agent's background.
+disk and not from memory. Asked `system`, it answers how many bytes wait to be written, how many
+processes have the nice value of the agent's background, and how long it has waited for the CPU.
 """
 
 import hashlib
@@ -36,10 +36,8 @@ def serve(connection: socket.socket, asked: Iterable[str], descriptor: int) -> N
         match line.split():
             case ["read", offset]:
                 answer = read(descriptor, int(offset))
-            case ["dirty"]:
-                answer = f"{dirty()}"
             case _:
-                answer = f"{light()}"
+                answer = f"{dirty()} {light()} {waited()}"
         connection.sendall(f"{answer}\n".encode())
 
 
@@ -65,6 +63,11 @@ def nice_of(process: Path) -> int | None:
     except OSError:
         return None
     return int(text.rpartition(")")[2].split()[16])
+
+
+def waited() -> int:
+    """Return the nanoseconds in which this process could have run, and another did."""
+    return int(Path("/proc/self/schedstat").read_text(encoding="ascii").split()[1])
 
 
 if __name__ == "__main__":
