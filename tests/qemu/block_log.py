@@ -4,8 +4,9 @@ The log is that of `-blockdev driver=blklogwrites`: Linux's dm-log-writes format
 request, in the order in which they ended. A disk with a write cache owes only what a flush, or a
 forced write, made durable; of the rest each write is kept, lost or torn, in any mixture.
 
-Two things the log cannot tell, both in the disk's favour: a write that ended while a flush was
-under way counts as flushed, and a sector of 512 bytes is never torn in itself.
+Where the log cannot tell, the disk is given credit: a write that ended while a flush was under way
+counts as flushed; a sector of 512 bytes is never torn in itself, and no forced write at all: ext4
+relies on that for its superblock, which is two sectors.
 """
 
 import random
@@ -35,7 +36,7 @@ class BrokenLog(Exception):
 class Write:
     """`sectors` sectors from `sector` on. `at` is where the log file has them; without, zeros.
 
-    A `forced` write is durable once it has ended, without a flush.
+    A `forced` write is durable once it has ended, without a flush; until then it is kept or lost.
     """
 
     sector: int
@@ -234,6 +235,8 @@ def _flushed(entries: Sequence[Entry], after: int) -> int:
 def _left_of(write: Write, odds: tuple[float, float], decide: random.Random) -> list[Write]:
     """Return the parts of a write that reach the disk."""
     kept, torn = odds
+    if write.forced:
+        kept, torn = kept + torn, 0.0
     chance = decide.random()
     if chance < kept:
         return [write]
@@ -287,10 +290,10 @@ def _instants(numbers: Iterable[int], what: str) -> list[tuple[int, str]]:
 
 
 def _spread(numbers: Sequence[int]) -> list[int]:
-    """Return `numbers` in such an order that any first few of them lie far apart."""
+    """Return `numbers` in such an order that any first few lie far apart; one amid them first."""
     width = len(numbers).bit_length()
-    order = sorted(range(len(numbers)), key=lambda index: f"{index:0{width}b}"[::-1])
-    return [numbers[index] for index in order]
+    order = sorted(range(1, len(numbers) + 1), key=lambda place: f"{place:0{width}b}"[::-1])
+    return [numbers[place - 1] for place in order]
 
 
 def _by_turns(kinds: Sequence[Sequence[tuple[int, str]]]) -> Iterator[tuple[int, str]]:
