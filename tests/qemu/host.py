@@ -59,7 +59,7 @@ root = "/etc/fleetcd/root.json"
 
 {boot}
 watchdog = "/dev/watchdog"
-watchdog_timeout = 30
+watchdog_timeout = 60
 
 [machine]
 reboot = ["/bin/busybox", "reboot", "-f"]

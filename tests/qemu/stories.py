@@ -13,7 +13,7 @@ from tests.qemu.kind import Kind
 from tests.qemu.machine import Board
 from tests.qemu.partitions import MIB, PARTITIONS, tree
 
-PATIENCE = 240.0  # seconds for one update; several times what it takes on two idle cores
+PATIENCE = 600.0  # seconds for one update; ten times what it takes on two idle cores
 PAGE = 4096  # bytes
 NOISE = 8 * 1024 * 1024  # bytes
 PANICS = "exit 1\n"
@@ -137,7 +137,9 @@ class BoardStories:
         tale.rests()
 
     def test_an_image_that_hangs_in_userspace_falls_back(self, tale: Tale) -> None:
-        tale.host.release_image("5", tale.host.image("5", {"/etc/story": HANGS}))
+        tale.host.release_image(
+            "5", tale.host.image("5", {"/etc/story": HANGS, "/etc/margin": "15"})
+        )
         tale.starts()
         tale.board.wait_for("init: hangs now", PATIENCE)
         tale.is_refused("5", "1 of 1 failed: 1 reboot")
@@ -210,11 +212,12 @@ class BoardAccidents:
         self, tale: Tale
     ) -> None:
         filler = tale.host.directory / "filler"
-        filler.write_bytes(bytes(tale.board.disk.data_room() - PAGE))
+        filler.write_bytes(b"\1" * (tale.board.disk.data_room() - PAGE))
         tale.board.disk.change_data(f"write {filler} filler")
         tale.host.release_image("4", tale.host.image("4"))
         tale.starts()
-        time.sleep(60)
+        tale.board.wait_for("disk is full|No space left", PATIENCE)
+        time.sleep(5)
         tale.board.power_off()
         tale.is_whole()
         tale.board.disk.change_data("rm filler")
