@@ -3,19 +3,20 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 BASE_PACKAGES := git zstd
 TEST_PACKAGES := $(BASE_PACKAGES) xz-utils openssh-client mount libubootenv-tool e2fsprogs fdisk grub-common grub-emu
-QEMU_PACKAGES := $(BASE_PACKAGES) qemu-system-arm u-boot-qemu u-boot-tools mmdebstrap e2fsprogs \
-	fdisk mtools dosfstools
+QEMU_PACKAGES := $(BASE_PACKAGES) qemu-system-arm u-boot-qemu u-boot-tools qemu-system-x86 grub-pc-bin \
+	grub-common mmdebstrap e2fsprogs fdisk mtools dosfstools
 CI_PACKAGES := $(TEST_PACKAGES) $(QEMU_PACKAGES) mender-artifact mender-client python3-cryptography
 
-.PHONY: help setup demo agent test test-ci test-qemu qemu-demo conformance check bench docs format schemas requirements clean
+.PHONY: help setup demo agent test test-ci test-qemu test-qemu-all qemu-demo conformance check bench docs format schemas requirements clean
 
 help:
 	@echo "make demo     watch a Git commit roll out over a dozen devices, and a bad one being stopped"
 	@echo "make agent    the agent as one file in dist/, for devices with Python 3.11"
 	@echo "make test     unit, property, golden, contract, power-cut and end-to-end tests (15 minutes at most)"
 	@echo "make test-ci  the longer ones: pairs of power cuts, every cut point"
-	@echo "make test-qemu  a board in QEMU by hand: real bootloader, real power cuts"
-	@echo "make qemu-demo  watch an update, and one that falls back, on a board's serial console"
+	@echo "make test-qemu  an arm64 board in QEMU: U-Boot, bad images, power cuts (8 minutes at most)"
+	@echo "make test-qemu-all  both bootloaders, replayed cuts, three boards (45 minutes at most)"
+	@echo "make qemu-demo  watch an update, and one that falls back, on a board's serial console (BOARD=grub: x86-64)"
 	@echo "make conformance MENDER_CASES=FILE  run a file of behavioural cases against the agent"
 	@echo "make check    format, lint, types, import contracts, generated files"
 	@echo "make bench    measure; figures are explained in docs/performance.md"
@@ -32,7 +33,7 @@ agent: setup
 
 test:
 	@.ci/setup $(TEST_PACKAGES)
-	@$(PY) -m tests.budget 15 -m "not ci and not qemu" $(ARGS)
+	@$(PY) -m tests.budget 15 -m "not ci and not qemu and not qemu_all" $(ARGS)
 
 test-ci:
 	@.ci/setup $(CI_PACKAGES)
@@ -40,11 +41,15 @@ test-ci:
 
 test-qemu:
 	@.ci/setup $(QEMU_PACKAGES)
-	@FLEETCD_TEST_WORKERS=1 $(PY) -m tests.budget 8 -m "qemu" $(ARGS)
+	@$(PY) -m tests.budget 8 -m "qemu" $(ARGS)
+
+test-qemu-all:
+	@.ci/setup $(QEMU_PACKAGES)
+	@$(PY) -m tests.budget 45 -m "qemu or qemu_all" $(ARGS)
 
 qemu-demo:
 	@.ci/setup $(QEMU_PACKAGES)
-	@$(PY) -m tests.qemu
+	@$(PY) -m tests.qemu $(BOARD)
 
 conformance: setup
 	@$(PY) -m tests.conformance.mender_cases $(MENDER_CASES) $(ARGS)
