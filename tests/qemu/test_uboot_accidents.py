@@ -5,7 +5,7 @@ import pytest
 from tests.qemu.stories import BoardAccidents
 from tests.qemu.uboot import UBootKind
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.ci]
 
 
 class TestUBoot(BoardAccidents):
