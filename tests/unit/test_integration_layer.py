@@ -123,7 +123,9 @@ def test_the_boot_script_is_the_one_of_the_repository_made_as_its_head_says() ->
 def test_the_boot_variables_are_written_to_where_agent_and_boot_script_look() -> None:
     settings = loaded((AGENT_FILES / "agent.toml.in").read_text())
     unit = (AGENT_FILES / "fleetcd-trial-over.service").read_text()
-    assert f"fw_printenv -c {settings.boot.environments[0]} " in unit
+    (asked,) = re.findall(r"for copy in 0 1; do .*fw_printenv -c (\S+) ", unit)
+    copies = [Path(asked.replace("$copy", copy)) for copy in "01"]
+    assert copies == list(settings.boot.environments)
     found = [(AGENT_FILES / path.name).read_text().split() for path in settings.boot.environments]
     disk = f"/dev/mmcblk0p{setting('fleetcd_environment')}"
     assert found == [[disk, "0x0", "0x4000"], [disk, "0x80000", "0x4000"]]
@@ -168,9 +170,11 @@ def test_the_units_are_those_of_the_pages() -> None:
     (more,) = (text for text in watchdog if "StartLimitBurst" in text)
     unit = settings_of((AGENT_FILES / "fleetcd-agent.service").read_text())
     assert settings_of(service) | settings_of(more) <= unit
-    for name in ("fleetcd-trial-over.service", "fleetcd-trial-deadline.timer"):
-        (shown,) = (text for text in watchdog if text.startswith(f"# /etc/systemd/system/{name}"))
-        assert settings_of(shown) <= settings_of((AGENT_FILES / name).read_text())
+    for name in ("trial-over.service", "trial-deadline.timer", "agent-again.timer"):
+        (shown,) = (
+            text for text in watchdog if text.startswith(f"# /etc/systemd/system/fleetcd-{name}")
+        )
+        assert settings_of(shown) <= settings_of((AGENT_FILES / f"fleetcd-{name}").read_text())
 
 
 def configured(root: Path, serial: bytes) -> subprocess.CompletedProcess[bytes]:

@@ -21,6 +21,7 @@ SRC_URI = "\
     file://root.json \
     file://ca.pem \
     file://fleetcd-agent.service \
+    file://fleetcd-agent-again.timer \
     file://fleetcd-trial-over.service \
     file://fleetcd-trial-deadline.timer \
 "
@@ -52,7 +53,12 @@ do_install() {
     ln -s /run/fleetcd/agent.toml ${D}${sysconfdir}/fleetcd/agent.toml
 
     install -d ${D}${systemd_system_unitdir}
-    for unit in fleetcd-agent.service fleetcd-trial-over.service fleetcd-trial-deadline.timer; do
+    for unit in \
+        fleetcd-agent.service \
+        fleetcd-agent-again.timer \
+        fleetcd-trial-over.service \
+        fleetcd-trial-deadline.timer
+    do
         install -m 0644 ${S}/$unit ${D}${systemd_system_unitdir}/
     done
 }
