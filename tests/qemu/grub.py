@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.qemu.cache import SOURCE
+from tests.qemu.init import BUSYBOX, Init
 from tests.qemu.partitions import PARTITIONS, Disk
 from tests.qemu.programs import run
 
@@ -55,6 +56,7 @@ class GrubKind:
     architecture: str = "amd64"
     packages: tuple[str, ...] = ("linux-image-cloud-amd64",)
     programs: tuple[str, ...] = ()
+    init: Init = BUSYBOX
     boot_partition: str = "21686148-6449-6E6F-744E-656564454649"  # BIOS boot
 
     def machine(self, disk: Disk) -> tuple[str, ...]:  # noqa: ARG002 - nothing beside the disk

@@ -58,12 +58,7 @@ ca = "/etc/fleetcd/ca.pem"
 root = "/etc/fleetcd/root.json"
 
 {boot}
-watchdog = "/dev/watchdog"
-watchdog_timeout = 60
-
-[machine]
-reboot = ["/bin/busybox", "reboot", "-f"]
-
+{init}
 [poll]
 interval = 2
 initial_delay = 1
@@ -184,7 +179,10 @@ class Host(Stack):
     def _config(self) -> str:
         """Return agent.toml; init puts in the name."""
         return AGENT.format(
-            hardware=f"qemu-{self.kind.name}", url=self.address, boot=self.kind.boot_section()
+            hardware=f"qemu-{self.kind.name}",
+            url=self.address,
+            boot=self.kind.boot_section(),
+            init=self.kind.init.agent,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from tests.qemu.init import Init
 from tests.qemu.partitions import Disk
 
 
@@ -25,6 +26,9 @@ class Kind(Protocol):
     def programs(self) -> tuple[str, ...]:
         """Those of its packages that it needs."""
         ...
+
+    @property
+    def init(self) -> Init: ...
 
     @property
     def boot_partition(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.qemu.cache import SOURCE, kept, one_at_a_time
+from tests.qemu.init import Init
 from tests.qemu.kind import Kind
 from tests.qemu.partitions import SLOT
 from tests.qemu.programs import run
@@ -58,6 +59,9 @@ def rootfs(kind: Kind, archive: Path) -> Path:
     code = Path(__file__).read_bytes()
     inputs = [packages.name.encode(), str(SLOT).encode(), code, archive.read_bytes()]
     inputs += [path.read_bytes() for path in sorted(GUEST.iterdir())]
+    init = kind.init
+    inputs += [init.program.read_bytes(), repr(init.files + init.links).encode()]
+    inputs += ["\n".join(kind.programs + init.left_out + init.unpacked).encode()]
     made = f"rootfs_{kind.name}.ext4"
     return kept(made, inputs, lambda image: _make(image, kind, packages, archive))
 
@@ -96,7 +100,7 @@ def _make(image: Path, kind: Kind, packages: Path, archive: Path) -> None:
     with TemporaryDirectory() as scratch:
         root = Path(scratch) / "root"
         root.mkdir()
-        left_out = [f"--exclude={pattern}" for pattern in LEFT_OUT]
+        left_out = [f"--exclude={pattern}" for pattern in LEFT_OUT + kind.init.left_out]
         run("tar", "-C", root, "-xf", packages, *left_out)
         for place in ("bin", "sbin", "usr/bin", "usr/sbin"):
             for program in (root / place).iterdir():
@@ -108,7 +112,7 @@ def _make(image: Path, kind: Kind, packages: Path, archive: Path) -> None:
         for name in COMMANDS:
             (root / "bin" / name).symlink_to("busybox")
         (root / "var" / "lock").symlink_to("/run/lock")
-        _install(GUEST / "init", root / "sbin" / "init")
+        _start(root, packages, kind.init)
         _install(archive, root / "usr" / "bin" / "fleetcd-agent")
         modules = root / "usr" / "share" / "fleetcd" / "modules" / "v3"
         shutil.copytree(archive.parent / "modules" / "v3", modules)
@@ -129,6 +133,24 @@ def _kernel(root: Path, packages: Path, scratch: Path) -> None:
         (module,) = whole.rglob(f"{name}.ko")
         shutil.copy(module, root / "lib" / "modules")
     (root / "lib" / "modules" / "order").write_text("\n".join(MODULES) + "\n")
+
+
+def _start(root: Path, packages: Path, init: Init) -> None:
+    """Put in what starts everything else."""
+    _install(init.program, root / "sbin" / "init")
+    if init.unpacked:
+        run("tar", "-C", root, "-xf", packages, "--wildcards", *init.unpacked)
+    for path, content in init.files:
+        _place(root, path).write_bytes(content)
+    for path, aim in init.links:
+        _place(root, path).symlink_to(aim)
+
+
+def _place(root: Path, path: str) -> Path:
+    """Return where `path` of the device lies below `root`; its directory is there then."""
+    place = root / path.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def _install(source: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.qemu.cache import SOURCE
+from tests.qemu.init import BUSYBOX, Init
 from tests.qemu.partitions import MIB, PARTITIONS, Disk
 from tests.qemu.programs import run
 
@@ -35,6 +36,7 @@ class UBootKind:
     architecture: str = "arm64"
     packages: tuple[str, ...] = ("linux-image-cloud-arm64", "libubootenv-tool")
     programs: tuple[str, ...] = ("fw_printenv", "fw_setenv")
+    init: Init = BUSYBOX
     boot_partition: str = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"  # basic data: FAT
 
     def machine(self, disk: Disk) -> tuple[str, ...]:
