@@ -168,7 +168,9 @@ def test_an_update_cut_short_anywhere_ends_whole(
     print(replay.told)
     slot, outcome = (NEW[0], Outcome.OK) if replay.cut.goes_on() else (OLD[0], Outcome.FAILED)
     end = replay.end
-    for copy in end.copies:
+    # A commit that is found done is not repeated: the copy that was behind remains behind.
+    is_repeated = replay.cut.memory.state is not State.COMMIT
+    for copy in end.copies if is_repeated else (end.variables,):
         assert copy is not None, replay.told
         assert (copy["fleetcd_primary"], copy["fleetcd_trial"]) == (slot, "none"), replay.told
     assert end.memory.outcome is outcome, replay.told
