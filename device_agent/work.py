@@ -261,6 +261,8 @@ def found(record: Record, ports: Ports) -> Place:
 
 def _finish(record: Record, ports: Ports) -> Step:
     """After the commit point there is no way back: commit the rest again and again, to a bound."""
+    if record.slot is not None:
+        _repeat_slot_commit(ports)
     failed: dict[str, str] = {}
     for component in record.components[1:]:
         try:
@@ -274,6 +276,15 @@ def _finish(record: Record, ports: Ports) -> Step:
         return Step(Outcome.HOLD, waiting=f"commit: {message}")
     problem = Problem(Verdict.FAILED, FailureClass.COMMIT, message)
     return Step(Outcome.FAILURE, problem, inconsistent=tuple(failed))
+
+
+def _repeat_slot_commit(ports: Ports) -> None:
+    """A power cut within the commit may have kept a second copy of the boot variables behind, which
+    would bring the old slot back if the first one were lost later."""
+    try:
+        ports.bootloader.commit()
+    except AgentError as error:
+        log.warning("the slot is committed, but a copy of that may be missing: %s", error)
 
 
 def _clean_up(record: Record, ports: Ports) -> None:
