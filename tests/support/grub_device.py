@@ -44,7 +44,6 @@ def boot(copies: tuple[Path, Path], loadable: Collection[str] = BOTH) -> str | N
         counted = {**now, LEFT: str(int(left) - 1)}
         counted[CHECK] = _check(counted)
         if _save(copies[counting], counted):
-            _save(copies[1 - counting], counted)
             order = order[::-1]
     slot = next((slot for slot in order if slot in loadable), None)
     if slot and found == [None, None]:

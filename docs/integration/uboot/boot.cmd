@@ -11,8 +11,8 @@
 # A try is counted and saved BEFORE the trial starts, and none starts when that cannot be saved: a
 # try that was not counted could be repeated for ever. Without tries the primary starts.
 #
-# raw: two copies, each with a checksum, on a partition without a filesystem, of 1 MiB or more. The
-# older one is written first, so that one is intact whenever the power goes. It needs no support for
+# raw: two copies, each with a checksum, on a partition without a filesystem, of 1 MiB or more. Only
+# the older one is written, so that one is intact whenever the power goes. It needs no support for
 # U-Boot's own environment, and leaves that alone. The agent needs two files, both in
 # boot.environments of agent.toml (here for partition 2 of an eMMC):
 #   /etc/fw_env.0.config:   /dev/mmcblk0p2 0x0     0x4000
@@ -67,7 +67,6 @@ if test "${fleetcd_store}" = raw; then
   if test ${fleetcd_newest} = 0; then
     env import -c ${fleetcd_ram} 0x4000 ${fleetcd_names}
     fleetcd_old=${fleetcd_at_1}
-    fleetcd_new=${fleetcd_at_0}
     fleetcd_counted=${fleetcd_seq_0}
   fi
   if test ${fleetcd_newest} = none; then
@@ -102,7 +101,9 @@ if test ${fleetcd_try} = yes; then
   fleetcd_save=yes
 fi
 
-# The older copy first. Once it is written it is the newest, and the other may be cut short.
+# Only the older copy, which saveenv picks by itself, if the other is intact: U-Boot flushes no write
+# cache of a disk, so that a power cut in the next seconds may tear what is written here. The agent
+# makes both copies alike again.
 fleetcd_saved=no
 if test ${fleetcd_save} = yes; then
   if test "${fleetcd_store}" = raw; then
@@ -110,13 +111,15 @@ if test ${fleetcd_save} = yes; then
     if env export -c -s 0x4000 ${fleetcd_ram} ${fleetcd_names}; then
       if ${devtype} write ${fleetcd_ram} ${fleetcd_old} 0x20; then
         fleetcd_saved=yes
-        ${devtype} write ${fleetcd_ram} ${fleetcd_new} 0x20
+        if test ${fleetcd_newest} = none; then
+          ${devtype} write ${fleetcd_ram} ${fleetcd_new} 0x20
+        fi
       fi
     fi
   else
     if saveenv; then
       fleetcd_saved=yes
-      saveenv
+      if test ${fleetcd_try} = no; then saveenv; fi
     fi
   fi
 fi
