@@ -194,6 +194,7 @@ class BoardAccidents:
             disk.kind.spoil(disk, copy)
             assert [index for index, one in enumerate(disk.variables()) if one is None] == [copy]
             tale.starts()
+            tale.board.wait_for("polls https", PATIENCE)
             tale.board.power_off()
             tale.is_whole()
 
@@ -220,6 +221,7 @@ class BoardAccidents:
         time.sleep(5)
         tale.board.power_off()
         tale.is_whole()
+        assert tale.is_settled(), "nothing is on trial"
         tale.board.disk.change_data("rm filler")
         tale.starts()
         tale.updates("4")
