@@ -217,7 +217,7 @@ class BoardAccidents:
         tale.board.disk.change_data(f"write {filler} filler")
         tale.host.release_image("4", tale.host.image("4"))
         tale.starts()
-        tale.board.wait_for("disk is full|No space left", PATIENCE)
+        tale.board.wait_for("disk is full|No space left|disk I/O error", PATIENCE)
         time.sleep(5)
         tale.board.power_off()
         tale.is_whole()
